@@ -1,0 +1,41 @@
+# Every target makes the .venv it needs. PYTHON chooses the interpreter: make test PYTHON=python3.13
+PYTHON ?= python3
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_WORKERS ?= auto
+
+.PHONY: demo test check integration bench fuzz clean help
+.DEFAULT_GOAL := help
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'chowk needs Python 3.11 or newer; say which: make PYTHON=python3.12'; exit 1; }
+	@echo "installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,check]'
+	@mkdir -p .types && ln -sfn .. .types/chowk
+	@touch $@
+
+demo: $(STAMP)  ## one agent, the demo services and their mesh, until Ctrl-C
+	@$(BIN)/chowk demo
+
+test: $(STAMP)  ## the tests; nothing but Python is needed
+	@$(BIN)/pytest -n $(PYTEST_WORKERS)
+
+check: $(STAMP)  ## ruff, mypy --strict, the import table, the docs
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/mypy --config-file setup.cfg -p chowk.core -p chowk.server -p chowk.connect -p chowk.dns -p chowk.agent -m chowk.cli
+	@$(BIN)/pytest tests/house
+
+integration: $(STAMP)  ## real processes and real clients (dig, curl); installs Debian packages when it may
+	@bash integration/packages.sh
+	@$(BIN)/pytest integration
+
+bench: $(STAMP)  ## the tables of speed and size
+	@$(BIN)/python integration/bench/run.py
+
+clean:  ## remove what the other targets made
+	rm -rf .venv-* .types build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Runs health checks: one module a kind of check, one scheduler for all."""

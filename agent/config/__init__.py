@@ -1,0 +1,1 @@
+"""Files and flags -> one frozen AgentConfig, with errors that name file, line and column."""

@@ -1,0 +1,132 @@
+"""The agent's configuration, frozen: what every room reads. Built by `agent.config.build`, from files and flags."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from chowk.core.definitions import CheckDefinition, ServiceDefinition
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of the configuration's parts. Durations are seconds."""
+
+
+class Ports(Section, frozen=True, kw_only=True):
+    """-1 turns a listener off."""
+
+    dns: int = 8600
+    http: int = 8500
+    https: int = -1
+    grpc: int = -1
+    serf_lan: int = 8301
+    serf_wan: int = 8302
+    server: int = 8300
+    sidecar_min_port: int = 21000
+    sidecar_max_port: int = 21255
+
+
+class Addresses(Section, frozen=True, kw_only=True):
+    """Where each listener binds; built from `addresses{}` and `client_addr`."""
+
+    http: tuple[str, ...] = ("127.0.0.1",)
+    dns: tuple[str, ...] = ("127.0.0.1",)
+
+
+class SoaConfig(Section, frozen=True, kw_only=True):
+    refresh_s: int = 3600
+    retry_s: int = 600
+    expire_s: int = 86400
+    min_ttl_s: int = 0
+
+
+class DnsConfig(Section, frozen=True, kw_only=True):
+    """`service_ttl_s` maps a service name, a prefix `web*` or `*` to seconds."""
+
+    domain: str = "consul"
+    alt_domain: str = ""
+    recursors: tuple[str, ...] = ()
+    recursor_timeout_s: float = 2.0
+    node_ttl_s: float = 0.0
+    service_ttl_s: dict[str, float] = msgspec.field(default_factory=dict)
+    only_passing: bool = False
+    enable_truncate: bool = False
+    udp_answer_limit: int = 3
+    a_record_limit: int = 0
+    soa: SoaConfig = SoaConfig()
+    wire_cache: bool = True
+
+
+class LimitsConfig(Section, frozen=True, kw_only=True):
+    http_max_conns_per_client: int = 200
+    body_bytes_max: int = 524_288
+    kv_max_value_size: int = 524_288
+    txn_max_req_len: int = 524_288
+    rpc_rate: float = -1.0
+    rpc_max_burst: int = 1000
+
+
+class HttpConfig(Section, frozen=True, kw_only=True):
+    """`allow_write_from` lists networks (CIDR) that may send anything but GET; empty: all."""
+
+    block_endpoints: tuple[str, ...] = ()
+    response_headers: dict[str, str] = msgspec.field(default_factory=dict)
+    allow_write_from: tuple[str, ...] = ()
+    max_header_bytes: int = 16_384
+
+
+class ConnectConfig(Section, frozen=True, kw_only=True):
+    """`launch` False leaves starting every sidecar to the user. `ca_config` keeps Consul's keys (LeafCertTTL, …)."""
+
+    enabled: bool = True
+    ca_provider: str = "consul"
+    ca_config: dict[str, Any] = msgspec.field(default_factory=dict)
+    launch: bool = True
+
+
+class ChecksConfig(Section, frozen=True, kw_only=True):
+    enable_script_checks: bool = False
+    enable_local_script_checks: bool = False
+    check_update_interval_s: float = 300.0
+    discard_check_output: bool = False
+
+
+class AgentConfig(Section, frozen=True, kw_only=True):
+    """Everything. `warnings` are the known keys not served yet, each with its file:line, to be logged at start."""
+
+    node_name: str
+    node_id: str = ""
+    node_meta: dict[str, str] = msgspec.field(default_factory=dict)
+    datacenter: str = "dc1"
+    data_dir: str = ""
+    dev: bool = False
+    server: bool = False
+    bootstrap_expect: int = 0
+    bind_addr: str = "127.0.0.1"
+    advertise_addr: str = "127.0.0.1"
+    tagged_addresses: dict[str, str] = msgspec.field(default_factory=dict)
+    addresses: Addresses = Addresses()
+    ports: Ports = Ports()
+    dns: DnsConfig = DnsConfig()
+    limits: LimitsConfig = LimitsConfig()
+    http: HttpConfig = HttpConfig()
+    connect: ConnectConfig = ConnectConfig()
+    checks_config: ChecksConfig = ChecksConfig()
+    default_intention_policy: str = "allow"
+    services: tuple[ServiceDefinition, ...] = ()
+    checks: tuple[CheckDefinition, ...] = ()
+    config_entries: tuple[dict[str, Any], ...] = ()
+    log_level: str = "info"
+    log_json: bool = False
+    log_file: str = ""
+    leave_on_terminate: bool = False
+    skip_leave_on_interrupt: bool = False
+    disable_update_check: bool = True
+    enable_debug: bool = False
+    encrypt: str = ""
+    insecure_cluster: bool = False
+    files: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Accepted keys of later issues (telemetry, tls, acl, …), as written, for whoever begins to serve them."""

@@ -1,0 +1,1 @@
+"""Materialised views: parts of the registry, kept in memory by following topics, and kept when the servers are gone."""

@@ -1,0 +1,1 @@
+"""The certificate authority's core: roots, CSRs, leaves, SPIFFE identities."""

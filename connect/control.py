@@ -1,0 +1,77 @@
+"""How a proxy talks with the agent of its host: RPC over the agent's Unix socket `proxies.sock`, the proxy calling.
+
+The agent serves these; a proxy keeps calling `ATTACH` until it is answered, for as long as it lives.
+"""
+
+from __future__ import annotations
+
+from chowk.connect.snapshot import ProxySnapshot
+from chowk.core.records.ca import LeafCertificate
+from chowk.core.requests import Empty, Message, Method
+
+
+class Attach(Message, frozen=True, kw_only=True):
+    """A proxy introduces itself: launched by the agent, or by hand (`manual`), which takes over from a launched one.
+
+    `instance` is a random id of this process; `version` the snapshot it serves now (0: none yet).
+    """
+
+    proxy_id: str
+    pid: int
+    instance: str
+    manual: bool = False
+    version: int = 0
+
+
+class Instruction(Message, frozen=True, kw_only=True):
+    """One item of the ATTACH stream: a new `snapshot`, or `stop`: another proxy took over, or the service is gone."""
+
+    snapshot: ProxySnapshot | None = None
+    stop: bool = False
+    reason: str = ""
+
+
+class SignLeaf(Message, frozen=True, kw_only=True):
+    """The proxy made a key and asks for its leaf; the agent passes it on for the service this proxy stands for."""
+
+    proxy_id: str
+    instance: str
+    csr_pem: str
+
+
+class SignedLeaf(Message, frozen=True, kw_only=True):
+    leaf: LeafCertificate
+
+
+class UpstreamStatus(Message, frozen=True, kw_only=True):
+    """Counters of one upstream listener; `error` "" when it listens."""
+
+    name: str
+    error: str = ""
+    connections_open: int = 0
+    connections_total: int = 0
+    dial_failures_total: int = 0
+    bytes_sent_total: int = 0
+    bytes_received_total: int = 0
+
+
+class Report(Message, frozen=True, kw_only=True):
+    """What a proxy tells of itself, each second while it changes and each 10 s at least."""
+
+    proxy_id: str
+    instance: str
+    version: int
+    leaf_valid_before: str = ""
+    inbound_error: str = ""
+    inbound_connections_open: int = 0
+    inbound_connections_total: int = 0
+    inbound_denied_total: int = 0
+    handshake_failures_total: int = 0
+    bytes_received_total: int = 0
+    bytes_sent_total: int = 0
+    upstreams: tuple[UpstreamStatus, ...] = ()
+
+
+ATTACH = Method("Proxy.Attach", Attach, Instruction, "service:write")
+SIGN_LEAF = Method("Proxy.SignLeaf", SignLeaf, SignedLeaf, "service:write")
+REPORT = Method("Proxy.Report", Report, Empty, "service:write")

@@ -1,0 +1,1 @@
+"""Caps on connections and handshakes: pure counting."""

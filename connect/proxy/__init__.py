@@ -1,0 +1,1 @@
+"""The built-in mTLS proxy: one process a sidecar, told what to do by snapshots."""

@@ -1,0 +1,122 @@
+"""Commands: the only things that change the replicated store. `server.rpc` checks and proposes them, Raft orders them,
+`server.state` applies them. A command that could fail to apply must have been refused before it was proposed; one that
+races (a lost CAS) applies to nothing and says so in its result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from chowk.core.records.ca import CAConfiguration, CARoot
+from chowk.core.records.check import HealthCheck
+from chowk.core.records.config_entry import AnyConfigEntry, SourceIntention
+from chowk.core.records.node import Node
+from chowk.core.records.service import NodeService
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=False, tag_field="t"):
+    """The base of all commands."""
+
+
+class Register(Command, frozen=True, kw_only=True, tag="register"):
+    """Write a node, optionally one service of it, and checks. `skip_node_update` leaves an existing node as it is."""
+
+    node: Node
+    service: NodeService | None = None
+    checks: tuple[HealthCheck, ...] = ()
+    skip_node_update: bool = False
+
+
+class Deregister(Command, frozen=True, kw_only=True, tag="deregister"):
+    """Remove one check, else one service with its checks, else the node with all it has."""
+
+    node: str
+    service_id: str = ""
+    check_id: str = ""
+
+
+class UpsertConfigEntry(Command, frozen=True, kw_only=True, tag="config-upsert"):
+    """Write a config entry. `cas` None: always; 0: only if absent; n: only if its modify_index is n."""
+
+    entry: AnyConfigEntry
+    cas: int | None = None
+
+
+class DeleteConfigEntry(Command, frozen=True, kw_only=True, tag="config-delete"):
+    """Remove a config entry; `cas` as for UpsertConfigEntry."""
+
+    kind: str
+    name: str
+    cas: int | None = None
+
+
+class UpsertIntention(Command, frozen=True, kw_only=True, tag="intention-upsert"):
+    """Write one source into the destination's service-intentions entry, making the entry when there is none."""
+
+    destination: str
+    source: SourceIntention
+
+
+class DeleteIntention(Command, frozen=True, kw_only=True, tag="intention-delete"):
+    """Remove one source; an entry that is left without sources goes too."""
+
+    destination: str
+    source: str
+
+
+class SetCARoots(Command, frozen=True, kw_only=True, tag="ca-roots"):
+    """Replace the set of trusted roots; `cas` is the modify_index of the roots it was computed from (0: none)."""
+
+    roots: tuple[CARoot, ...]
+    cas: int
+
+
+class SetCAConfiguration(Command, frozen=True, kw_only=True, tag="ca-config"):
+    """Replace the CA's configuration; `cas` as for SetCARoots, None: always."""
+
+    configuration: CAConfiguration
+    cas: int | None = None
+
+
+class SetSystemMetadata(Command, frozen=True, kw_only=True, tag="metadata"):
+    """A fact of the cluster: `cluster_id` (the trust domain's UUID) is set once, by the first leader."""
+
+    key: str
+    value: str
+    only_if_absent: bool = True
+
+
+AnyCommand = (
+    Register
+    | Deregister
+    | UpsertConfigEntry
+    | DeleteConfigEntry
+    | UpsertIntention
+    | DeleteIntention
+    | SetCARoots
+    | SetCAConfiguration
+    | SetSystemMetadata
+)
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a log entry holds: a command, and who asked for it the how-manieth time, so that a retry applies once.
+
+    `client` is unique to a client's process; `sequence` grows by one a write; `time_s` is the proposer's wall clock (Unix
+    seconds): the only clock `apply` may read.
+    """
+
+    client: str
+    sequence: int
+    time_s: float
+    command: AnyCommand
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of applying a command: the index it applied at; `ok` is False when a CAS lost and nothing changed."""
+
+    index: int
+    ok: bool = True
+    value: Any = None

@@ -1,0 +1,119 @@
+"""Events: what changed, by topic. The state store emits them, the stream carries them, the agents' views fold them.
+
+| topic kind      | key          | item key          | payload                                    |
+|-----------------|--------------|-------------------|--------------------------------------------|
+| `health`        | service name | `node/service-id` | ServiceInstance                            |
+| `connect`       | service name | `node/service-id` | ServiceInstance of a sidecar or a native one |
+| `services`      | ""           | service name      | ServiceSummary                             |
+| `nodes`         | ""           | node name         | Node                                       |
+| `node-services` | node name    | `service-id`      | NodeService                                |
+| `intentions`    | destination  | `source/destination` | Intention (of that destination and of `*`) |
+| `config`        | kind         | entry name        | a config entry                             |
+| `roots`         | ""           | ""                | CARoots                                    |
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chowk.core.records.base import Record
+from chowk.core.records.ca import CARoots
+from chowk.core.records.config_entry import AnyConfigEntry
+from chowk.core.records.instance import ServiceInstance
+from chowk.core.records.intention import Intention
+from chowk.core.records.node import Node
+from chowk.core.records.service import NodeService
+
+HEALTH = "health"
+CONNECT = "connect"
+SERVICES = "services"
+NODES = "nodes"
+NODE_SERVICES = "node-services"
+INTENTIONS = "intentions"
+CONFIG = "config"
+ROOTS = "roots"
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """What a subscriber follows; see the module's table."""
+
+    kind: str
+    key: str = ""
+
+
+class ServiceSummary(Record, frozen=True, kw_only=True):
+    """One name of the catalog: all tags of its instances, sorted; its virtual address ("" when it is not in the mesh)."""
+
+    service: str
+    tags: tuple[str, ...] = ()
+    kind: str = ""
+    instances: int = 0
+    virtual_ip: str = ""
+
+
+class InstanceItem(msgspec.Struct, frozen=True, kw_only=True, tag="instance"):
+    """Payload of `health` and `connect`."""
+
+    instance: ServiceInstance
+
+
+class SummaryItem(msgspec.Struct, frozen=True, kw_only=True, tag="summary"):
+    """Payload of `services`."""
+
+    summary: ServiceSummary
+
+
+class NodeItem(msgspec.Struct, frozen=True, kw_only=True, tag="node"):
+    """Payload of `nodes`."""
+
+    node: Node
+
+
+class NodeServiceItem(msgspec.Struct, frozen=True, kw_only=True, tag="node-service"):
+    """Payload of `node-services`."""
+
+    service: NodeService
+
+
+class IntentionItem(msgspec.Struct, frozen=True, kw_only=True, tag="intention"):
+    """Payload of `intentions`."""
+
+    intention: Intention
+
+
+class ConfigItem(msgspec.Struct, frozen=True, kw_only=True, tag="config"):
+    """Payload of `config`."""
+
+    entry: AnyConfigEntry
+
+
+class RootsItem(msgspec.Struct, frozen=True, kw_only=True, tag="roots"):
+    """Payload of `roots`."""
+
+    roots: CARoots
+
+
+Payload = InstanceItem | SummaryItem | NodeItem | NodeServiceItem | IntentionItem | ConfigItem | RootsItem
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One item of a topic is now `payload`, or gone when that is None."""
+
+    topic: Topic
+    key: str
+    index: int
+    payload: Payload | None
+
+
+class StreamFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a subscription.
+
+    `reset` True starts a snapshot: the subscriber keeps showing what it has and collects anew; the frame with
+    `snapshot_done` True ends it. Frames after that are live. `index` is the store's index as of this frame, also where
+    `events` is empty: a heartbeat that moves the index on.
+    """
+
+    index: int
+    events: tuple[Event, ...] = ()
+    reset: bool = False
+    snapshot_done: bool = False

@@ -1,0 +1,108 @@
+"""Config entries: replicated settings of the mesh, one struct a kind.
+
+Intentions live inside `service-intentions` entries, one entry a destination, as in Consul ≥ 1.9; `core.records.intention`
+is the flat view of one source of such an entry.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from chowk.core.records.base import Indexed, Record
+from chowk.core.records.service import Expose, MeshGateway
+
+ALLOW = "allow"
+DENY = "deny"
+
+
+class HeaderMatch(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """One header condition of an L7 permission; exactly one of the match fields is set."""
+
+    name: str
+    present: bool = False
+    exact: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    contains: str = ""
+    regex: str = ""
+    invert: bool = False
+    ignore_case: bool = False
+
+
+class HttpPermission(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The request attributes an L7 permission matches; all given ones must match."""
+
+    path_exact: str = ""
+    path_prefix: str = ""
+    path_regex: str = ""
+    header: tuple[HeaderMatch, ...] = ()
+    methods: tuple[str, ...] = ()
+
+
+class Permission(Record, frozen=True, kw_only=True):
+    """One L7 rule of an intention's source; the first that matches decides."""
+
+    action: str
+    http: HttpPermission
+
+
+class SourceIntention(Record, frozen=True, kw_only=True):
+    """What one source may do to the entry's destination: `action`, or `permissions`, never both."""
+
+    name: str
+    action: str = ""
+    permissions: tuple[Permission, ...] = ()
+    precedence: int = 0
+    type: str = "consul"
+    description: str = ""
+    legacy_id: str = msgspec.field(default="", name="LegacyID")
+    legacy_meta: dict[str, str] = msgspec.field(default_factory=dict)
+    legacy_create_time: str = ""
+    legacy_update_time: str = ""
+
+
+class ConfigEntry(Indexed, frozen=True, kw_only=True, tag_field="Kind"):
+    """The base of all kinds; (kind, name) is unique."""
+
+    name: str = ""
+    meta: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class ServiceIntentions(ConfigEntry, frozen=True, kw_only=True, tag="service-intentions"):
+    """All sources' intentions towards destination `name` (`*` is any service)."""
+
+    kind: ClassVar[str] = "service-intentions"
+    sources: tuple[SourceIntention, ...] = ()
+
+
+class ServiceDefaults(ConfigEntry, frozen=True, kw_only=True, tag="service-defaults"):
+    """Defaults of one service in the mesh."""
+
+    kind: ClassVar[str] = "service-defaults"
+    protocol: str = ""
+    balance_inbound_connections: str = ""
+    mesh_gateway: MeshGateway = MeshGateway()
+    expose: Expose = Expose()
+    external_sni: str = msgspec.field(default="", name="ExternalSNI")
+    max_inbound_connections: int = 0
+    local_connect_timeout_ms: int = 0
+    local_request_timeout_ms: int = 0
+    upstream_config: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ProxyDefaults(ConfigEntry, frozen=True, kw_only=True, tag="proxy-defaults"):
+    """Defaults of every proxy; its only name is `global`."""
+
+    kind: ClassVar[str] = "proxy-defaults"
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+    mode: str = ""
+    mesh_gateway: MeshGateway = MeshGateway()
+    expose: Expose = Expose()
+
+
+AnyConfigEntry = ServiceIntentions | ServiceDefaults | ProxyDefaults
+KINDS: dict[str, type[ServiceIntentions] | type[ServiceDefaults] | type[ProxyDefaults]] = {
+    entry.kind: entry for entry in (ServiceIntentions, ServiceDefaults, ProxyDefaults)
+}

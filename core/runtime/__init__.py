@@ -1,0 +1,1 @@
+"""The little asyncio plumbing every process shares: clock, owned tasks, RPC over frames, sockets, logging."""

@@ -1,0 +1,40 @@
+"""Logs a person can read and a machine can parse. Called once by each process's main."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "err": 40, "error": 40}
+
+
+def configure(level: str, *, json: bool, process: str, stream: TextIO | None = None) -> None:
+    """Set up structlog for this process. `level` is one of LEVELS (ValueError else); `process` is in every line."""
+    if level.lower() not in LEVELS:
+        raise ValueError(f'unknown log level "{level}": use one of trace, debug, info, warn, error')
+    out = stream or sys.stderr
+    renderer: structlog.typing.Processor
+    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=out.isatty())
+
+    def name_process(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event.setdefault("process", process)
+        return event
+
+    processors: list[structlog.typing.Processor] = [
+        name_process,
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if json:
+        processors.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level.lower()]),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(stream=out, level=max(LEVELS[level.lower()], logging.WARNING), force=True)

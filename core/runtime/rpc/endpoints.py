@@ -1,0 +1,40 @@
+"""What one end of a connection offers: handlers by method name. Filled by the wiring of a server or an agent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from chowk.core.requests import Method
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class Peer:
+    """Who is at the other end. `pid` and `uid` come from the kernel on a Unix socket, else None."""
+
+    def __init__(self, name: str, pid: int | None = None, uid: int | None = None) -> None:
+        self.name = name
+        self.pid = pid
+        self.uid = uid
+
+
+CallHandler = Callable[[Any, Peer], Awaitable[Any]]
+StreamHandler = Callable[[Any, Peer], AsyncIterator[Any]]
+
+
+class Endpoints:
+    """A table of handlers. One without an entry answers `invalid: unknown method`."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, tuple[Method[Any, Any], CallHandler]] = {}
+        self.streams: dict[str, tuple[Method[Any, Any], StreamHandler]] = {}
+
+    def serve(self, method: Method[Q, A], handler: Callable[[Q, Peer], Awaitable[A]]) -> None:
+        """Answer `method` with `handler`, which may raise a ChowkError for the caller."""
+        self.calls[method.name] = (method, handler)
+
+    def serve_stream(self, method: Method[Q, A], handler: Callable[[Q, Peer], AsyncIterator[A]]) -> None:
+        """Answer `method` with the items of an async generator; it is closed when the caller goes."""
+        self.streams[method.name] = (method, handler)

@@ -1,0 +1,1 @@
+"""The duties of the leader: bootstrapping and renewing the CA, reaping."""

@@ -1,0 +1,1 @@
+"""The consensus core: full Raft without IO. Entries are opaque bytes."""

@@ -1,0 +1,1 @@
+"""The replicated store: tables, indexes, and apply(index, command) -> (result, events)."""

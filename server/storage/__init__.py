@@ -1,0 +1,1 @@
+"""The durable log, hard state and snapshots on disk."""
