@@ -1,0 +1,143 @@
+"""Serves the control socket that proxies of this host attach to: snapshots out, CSRs and reports in.
+
+Trust: the socket is 0600 in a 0700 folder, and a caller of another user (root excepted) is refused. A proxy gets a leaf
+only for the service of the connect-proxy registration it attached as.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import structlog
+
+from chowk.agent.client.pool import ServerClient
+from chowk.agent.proxies.source import SnapshotSource
+from chowk.connect.control import ATTACH, REPORT, SIGN_LEAF, Attach, Instruction, Report, SignedLeaf, SignLeaf
+from chowk.core import errors
+from chowk.core.requests import CA_SIGN, Empty, SignRequest
+from chowk.core.runtime.rpc.endpoints import Endpoints, Peer
+
+log = structlog.get_logger("chowk.proxies")
+SIGN_TIMEOUT_S = 10.0
+
+
+class Sources(Protocol):
+    """Where the control socket finds the source of a proxy; None when this agent has no such registration."""
+
+    def source(self, proxy_id: str) -> SnapshotSource | None: ...
+
+
+class Attachment:
+    """A proxy process that is attached now. `stop(reason)` ends it."""
+
+    def __init__(self, attach: Attach, source: SnapshotSource) -> None:
+        self.attach = attach
+        self.report: Report | None = None
+        self.stop_reason = ""
+        self._source = source
+
+    def stop(self, reason: str) -> None:
+        """Tell the proxy to drain and exit."""
+        self.stop_reason = reason
+        self._source.wake()
+
+    def stop_asked(self) -> bool:
+        """True once `stop` was called."""
+        return bool(self.stop_reason)
+
+
+class ControlService:
+    """The endpoints of the socket, and who is attached. `on_change` is called when a proxy attaches or leaves."""
+
+    def __init__(self, sources: Sources, client: ServerClient, node: str, on_change: Callable[[], None]) -> None:
+        self._sources = sources
+        self._client = client
+        self._node = node
+        self._on_change = on_change
+        self.attached: dict[str, Attachment] = {}
+
+    def endpoints(self) -> Endpoints:
+        """What proxies may call."""
+        endpoints = Endpoints()
+        endpoints.serve_stream(ATTACH, self._attach)
+        endpoints.serve(SIGN_LEAF, self._sign)
+        endpoints.serve(REPORT, self._report)
+        return endpoints
+
+    async def _attach(self, attach: Attach, peer: Peer) -> AsyncIterator[Instruction]:
+        _refuse_strangers(peer)
+        source = self._sources.source(attach.proxy_id)
+        if source is None:
+            yield Instruction(stop=True, reason=f'no proxy service "{attach.proxy_id}" is registered on this agent')
+            return
+        refusal = self._make_room(attach)
+        if refusal:
+            yield Instruction(stop=True, reason=refusal)
+            return
+        attachment = self.attached[attach.proxy_id] = Attachment(attach, source)
+        log.info("proxy attached", proxy=attach.proxy_id, pid=attach.pid, manual=attach.manual, version=attach.version)
+        self._on_change()
+        try:
+            async for instruction in self._instructions(attachment, source):
+                yield instruction
+        finally:
+            if self.attached.get(attach.proxy_id) is attachment:
+                del self.attached[attach.proxy_id]
+            log.info("proxy detached", proxy=attach.proxy_id, pid=attach.pid)
+            self._on_change()
+
+    def _make_room(self, attach: Attach) -> str:
+        """Why this process may not serve the proxy, "" when it may. A manual one takes over; the first launched one stays."""
+        other = self.attached.get(attach.proxy_id)
+        if other is None or other.attach.instance == attach.instance:
+            return ""
+        if other.attach.manual and not attach.manual:
+            return f"a proxy started by hand (pid {other.attach.pid}) serves {attach.proxy_id}"
+        if not attach.manual:
+            return f"pid {other.attach.pid} serves {attach.proxy_id} already"
+        other.stop(f"pid {attach.pid}, started by hand, takes over")
+        return ""
+
+    async def _instructions(self, attachment: Attachment, source: SnapshotSource) -> AsyncIterator[Instruction]:
+        version = 0
+        while True:
+            snapshot = await source.newer(version, attachment.stop_asked)
+            if snapshot is None:
+                yield Instruction(stop=True, reason=attachment.stop_reason)
+                return
+            version = snapshot.version
+            yield Instruction(snapshot=snapshot)
+
+    async def _sign(self, request: SignLeaf, peer: Peer) -> SignedLeaf:
+        _refuse_strangers(peer)
+        attachment = self.attached.get(request.proxy_id)
+        source = self._sources.source(request.proxy_id)
+        if source is None or attachment is None or attachment.attach.instance != request.instance:
+            raise errors.PermissionDenied(f"this process is not attached as {request.proxy_id}")
+        sign = SignRequest(service=source.service_name, csr_pem=request.csr_pem, node=self._node)
+        reply = await self._client.call(CA_SIGN, sign, timeout_s=SIGN_TIMEOUT_S)
+        return SignedLeaf(leaf=reply.leaf)
+
+    async def _report(self, report: Report, peer: Peer) -> Empty:
+        _refuse_strangers(peer)
+        attachment = self.attached.get(report.proxy_id)
+        if attachment is not None and attachment.attach.instance == report.instance:
+            _log_new_errors(attachment.report, report)
+            attachment.report = report
+        return Empty()
+
+
+def _refuse_strangers(peer: Peer) -> None:
+    if peer.uid not in (0, os.getuid()):
+        raise errors.PermissionDenied(f"{peer.name} runs as user {peer.uid}; proxies run as the agent's user or root")
+
+
+def _log_new_errors(before: Report | None, after: Report) -> None:
+    known = {upstream.name: upstream.error for upstream in before.upstreams} if before else {}
+    if after.inbound_error and after.inbound_error != (before.inbound_error if before else ""):
+        log.error("sidecar cannot listen", proxy=after.proxy_id, error=after.inbound_error)
+    for upstream in after.upstreams:
+        if upstream.error and upstream.error != known.get(upstream.name):
+            log.error("upstream cannot listen", proxy=after.proxy_id, upstream=upstream.name, error=upstream.error)
