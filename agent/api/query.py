@@ -1,0 +1,135 @@
+"""The query string and the token of a request, checked. Pure. Called by `request` for every request.
+
+Parameters that are given twice, or are not what their name asks for, are refused with 400.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from multidict import MultiMapping
+
+from chowk.agent.api.errors import bad_request
+from chowk.core.durations import parse_duration
+from chowk.core.requests import CONSISTENT, DEFAULT, STALE, QueryOptions
+
+WAIT_DEFAULT_S: Final = 300.0
+WAIT_MAX_S: Final = 600.0
+INDEX_MAX: Final = 2**63 - 1
+PARAMETERS_MAX: Final = 64
+VALUE_CHARACTERS_MAX: Final = 8192
+
+REPEATABLE: Final = frozenset({"tag", "node-meta"})
+"""Parameters that may come several times on every route; a route may add its own."""
+
+UNSUPPORTED: Final = {"ns": "namespaces", "partition": "admin partitions", "peer": "cluster peering"}
+
+
+@dataclass(frozen=True)
+class Query:
+    """The parameters: first values by name, and all values of those that may repeat."""
+
+    values: Mapping[str, str]
+    repeated: Mapping[str, tuple[str, ...]]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def get(self, name: str, default: str = "") -> str:
+        """The value of a parameter."""
+        return self.values.get(name, default)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Every value of a parameter that may repeat."""
+        return self.repeated.get(name, ())
+
+    def flag(self, name: str) -> bool:
+        """`?x`, `?x=1`, `?x=true` are true; absent, `?x=0`, `?x=false` are not; anything else is refused."""
+        value = self.values.get(name)
+        if value is None or value.lower() in ("0", "f", "false"):
+            return False
+        if value.lower() in ("", "1", "t", "true"):
+            return True
+        raise bad_request(f'Invalid value for ?{name}: "{value}" is not true or false')
+
+    def number(self, name: str, text: str = "") -> int | None:
+        """An unsigned whole number, None when absent. `text` is the message when it is not one."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit() and len(value) <= 20 and int(value) <= INDEX_MAX):
+            raise bad_request(text or f'Invalid value for ?{name}: "{value}" is not a whole number')
+        return int(value)
+
+    def duration_s(self, name: str, text: str = "") -> float | None:
+        """A Go duration in seconds, not negative, None when absent. `text` is the message when it is not one."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        try:
+            seconds = parse_duration(value)
+        except ValueError:
+            seconds = -1.0
+        if seconds < 0:
+            raise bad_request(text or f'Invalid value for ?{name}: "{value}" is not a duration like "10s"')
+        return seconds
+
+    def node_meta(self) -> dict[str, str]:
+        """`node-meta=k:v`, each once or more: all must match."""
+        return {pair.partition(":")[0]: pair.partition(":")[2] for pair in self.all("node-meta")}
+
+
+def parse(items: MultiMapping[str], repeatable: frozenset[str] = frozenset()) -> Query:
+    """Check the query string's shape: bounded, no single-valued parameter twice, none of an unsupported feature."""
+    if len(items) > PARAMETERS_MAX:
+        raise bad_request(f"More than {PARAMETERS_MAX} query parameters")
+    values: dict[str, str] = {}
+    repeated: dict[str, tuple[str, ...]] = {}
+    for name, value in items.items():
+        if len(value) > VALUE_CHARACTERS_MAX:
+            raise bad_request(f'Query parameter "{name[:64]}" is longer than {VALUE_CHARACTERS_MAX} characters')
+        if name in UNSUPPORTED:
+            raise bad_request(f'Invalid query parameter: "{name}" - {UNSUPPORTED[name]} are not supported')
+        if name in REPEATABLE or name in repeatable:
+            repeated[name] = (*repeated.get(name, ()), value)
+        elif name in values:
+            raise bad_request(f'Query parameter "{name[:64]}" is given twice')
+        values.setdefault(name, value)
+    return Query(values, repeated)
+
+
+def parse_token(query: Query, headers: Mapping[str, str]) -> str:
+    """The ACL token: `?token`, `X-Consul-Token`, `Authorization: Bearer`, in that order. Checked once ACLs exist."""
+    if query.get("token"):
+        return query.get("token")
+    if headers.get("X-Consul-Token"):
+        return headers["X-Consul-Token"].strip()
+    scheme, _, value = headers.get("Authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+def read_options(query: Query, token: str) -> QueryOptions:
+    """How to read: blocking, consistency, datacenter. HttpError 400 in Consul's words."""
+    index = query.number("index", "Invalid index") or 0
+    wait_s = query.duration_s("wait", "Invalid wait time")
+    max_stale_s = query.duration_s("max_stale", f'Invalid max_stale value "{query.get("max_stale")}"')
+    stale = query.flag("stale") or (max_stale_s or 0) > 0
+    consistent, leader, cached = (query.flag(name) for name in ("consistent", "leader", "cached"))
+    for first, second, clash in (
+        ("stale", "consistent", stale and consistent),
+        ("leader", "stale", leader and stale),
+        ("leader", "consistent", leader and consistent),
+        ("cached", "consistent", cached and consistent),
+        ("cached", "leader", cached and leader),
+    ):
+        if clash:
+            raise bad_request(f"Cannot specify ?{first} with ?{second}, conflicting semantics.")
+    return QueryOptions(
+        datacenter=query.get("dc"),
+        min_index=index,
+        max_wait_s=min(wait_s or WAIT_DEFAULT_S, WAIT_MAX_S),
+        consistency=STALE if stale else CONSISTENT if consistent else DEFAULT,
+        token=token,
+    )
