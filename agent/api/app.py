@@ -1,32 +1,25 @@
 """The HTTP API as an aiohttp application: the route table, and what holds for every request. Made by `agent.boot`.
 
-`make_app` builds it, `serve` puts it on a port. Handlers live in one module a noun and are listed in `routes`.
+`make_app` builds it, `serve.ApiServer` puts it on its ports. Handlers live in one module a noun and are listed in `routes`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
 
 import structlog
 from aiohttp import web
 
 from chowk.agent.api import access, errors, query
-from chowk.agent.api.connections import ConnectionGuard
-from chowk.agent.api.context import ApiContext
+from chowk.agent.api.context import CONTEXT, ApiContext
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.agent.api.routes import ROUTES
+from chowk.agent.api.serve import ApiServer
 from chowk.core.errors import ChowkError
-from chowk.core.runtime.sockets import bind_tcp
 
 log = structlog.get_logger("chowk.http")
-
-CONTEXT: Final = web.AppKey("context", ApiContext)
-KEEPALIVE_S: Final = 120.0
-CLOSE_S: Final = 2.0
-HEADERS_MAX: Final = 128
 
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -113,49 +106,8 @@ async def _set_headers(http: web.Request, response: web.StreamResponse) -> None:
     headers["X-Consul-Default-ACL-Policy"] = "allow"
 
 
-class HttpServer:
-    """One listening port of the API. Made by `serve`; `port` is the bound one."""
-
-    def __init__(self, runner: web.AppRunner, server: asyncio.Server, guard: ConnectionGuard) -> None:
-        self._runner = runner
-        self._server = server
-        self.guard = guard
-
-    @property
-    def port(self) -> int:
-        """The TCP port, also when 0 was asked for."""
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def close(self) -> None:
-        """Stop listening; requests under way get CLOSE_S to end."""
-        self._server.close()
-        await self._runner.cleanup()
-        self.guard.abort()
-
-
-async def serve(app: web.Application, host: str, port: int) -> HttpServer:
-    """Listen on one address. An app serves one address; make one for each. PortTaken says who holds the port."""
-    context = app[CONTEXT]
-    limit = context.config().http.max_header_bytes
-    sock = bind_tcp(host, port, "HTTP API")
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,
-        auto_decompress=False,
-        keepalive_timeout=KEEPALIVE_S,
-        shutdown_timeout=CLOSE_S,
-        max_line_size=limit,
-        max_field_size=limit,
-    )
-    try:
-        await runner.setup()
-        make_protocol = runner.server
-        if make_protocol is None:
-            raise RuntimeError("the application did not start")
-        guard = ConnectionGuard(make_protocol, lambda: context.config().limits.http_max_conns_per_client)
-        server = await asyncio.get_running_loop().create_server(guard.accept, sock=sock)
-    except BaseException:
-        sock.close()
-        raise
-    return HttpServer(runner, server, guard)
+async def serve(app: web.Application, host: str, port: int) -> ApiServer:
+    """Serve the app on one address, begun already: for tests and tools. `agent.boot` makes an ApiServer itself."""
+    server = ApiServer(app, (host,), port)
+    await server.start()
+    return server

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from aiohttp import web
 
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.config.model import AgentConfig
@@ -41,3 +43,7 @@ class ApiContext:
     leave: Callable[[], Awaitable[None]] | None = None
     members: Callable[[], Sequence[dict[str, Any]]] = tuple
     rng: Random = field(default_factory=Random)
+
+
+CONTEXT: Final = web.AppKey("context", ApiContext)
+"""Where the application keeps it."""

@@ -35,6 +35,9 @@ TIMEOUT_S: Final = 10.0
 RPC_HOLD_S: Final = 7.0
 """How long a call is held back and tried again while no server can take it (Consul's rpc_hold_timeout)."""
 
+WRITES_MAX: Final = 64
+"""Writes under way at a time, the others wait in order: well inside the window of results that the servers remember."""
+
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 DIAL_RETRY_MAX_S: Final = 2.0
@@ -54,6 +57,7 @@ class ServerClient:
         self._lost_at: float | None = self._clock.now()
         self._client_id = uuid4().hex
         self._sequence = 0
+        self._writes = asyncio.Semaphore(WRITES_MAX)
 
     async def start(self) -> None:
         """Begin to dial; returns at once, whether or not a server is there."""
@@ -93,6 +97,12 @@ class ServerClient:
         """Call and await the answer. ChowkErrors as the servers sent them; Unavailable or NoLeader once RPC_HOLD_S or the
         deadline passed without a server that can answer; OutcomeUnknown: a write that may or may not have happened.
         """
+        if isinstance(request, Write):
+            async with self._writes:
+                return await self._call(method, request, timeout_s)
+        return await self._call(method, request, timeout_s)
+
+    async def _call(self, method: Method[Q, A], request: Q, timeout_s: float) -> A:
         started = self._clock.now()
         delay_s = RETRY_FIRST_S
         while True:

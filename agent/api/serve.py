@@ -1,0 +1,75 @@
+"""The HTTP API on its ports. Made by `agent.boot`, around the application that `app.make_app` builds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from chowk.agent.api.connections import ConnectionGuard
+from chowk.agent.api.context import CONTEXT
+from chowk.core.runtime.sockets import bind_tcp
+
+KEEPALIVE_S: Final = 120.0
+CLOSE_S: Final = 2.0
+"""How long requests under way may take to end when the server closes."""
+
+
+class ApiServer:
+    """`app` on `port` of each address of `hosts`. Port 0 asks the kernel for a free one (of one host)."""
+
+    def __init__(self, app: web.Application, hosts: Sequence[str], port: int) -> None:
+        context = app[CONTEXT]
+        limit = context.config().http.max_header_bytes
+        self._hosts = tuple(hosts)
+        self._port = port
+        self._servers: list[asyncio.Server] = []
+        self._guard: ConnectionGuard | None = None
+        self._limit = lambda: context.config().limits.http_max_conns_per_client
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_S,
+            shutdown_timeout=CLOSE_S,
+            max_line_size=limit,
+            max_field_size=limit,
+        )
+
+    @property
+    def port(self) -> int:
+        """The TCP port, also when 0 was asked for."""
+        return int(self._servers[0].sockets[0].getsockname()[1]) if self._servers else self._port
+
+    @property
+    def connections_open(self) -> int:
+        """Connections that clients have open now."""
+        return len(self._guard) if self._guard is not None else 0
+
+    async def start(self) -> None:
+        """Bind and listen. PortTaken says who holds the port; then nothing stays open."""
+        sockets = []
+        try:
+            sockets = [bind_tcp(host, self._port, "HTTP API") for host in self._hosts]
+            await self._runner.setup()
+            if self._runner.server is None:
+                raise RuntimeError("the application did not start")
+            self._guard = ConnectionGuard(self._runner.server, self._limit)
+            loop = asyncio.get_running_loop()
+            self._servers = [await loop.create_server(self._guard.accept, sock=sock) for sock in sockets]
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            await self._runner.cleanup()
+            raise
+
+    async def close(self) -> None:
+        """Stop listening; requests under way get CLOSE_S to end."""
+        for server in self._servers:
+            server.close()
+        await self._runner.cleanup()
+        if self._guard is not None:
+            self._guard.abort()
