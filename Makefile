@@ -1,6 +1,6 @@
 # Every target makes the .venv it needs. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
-VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= auto
@@ -20,7 +20,7 @@ $(STAMP): setup.cfg pyproject.toml
 	@touch $@
 
 demo: $(STAMP)  ## one agent, the demo services and their mesh, until Ctrl-C
-	@$(BIN)/chowk demo
+	@$(BIN)/python configs/demo/run.py
 
 test: $(STAMP)  ## the tests; nothing but Python is needed
 	@$(BIN)/pytest -n $(PYTEST_WORKERS)
@@ -38,4 +38,4 @@ bench: $(STAMP)  ## the tables of speed and size
 	@$(BIN)/python integration/bench/run.py
 
 clean:  ## remove what the other targets made
-	rm -rf .venv-* .types build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv* .types build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

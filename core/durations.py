@@ -13,7 +13,7 @@ def parse_duration(text: str) -> float:
     """Seconds of a Go duration (`time.ParseDuration`). ValueError names the text and says what one looks like."""
     body = text.strip()
     sign = -1.0 if body.startswith("-") else 1.0
-    body = body.lstrip("+-") if body[:1] in ("+", "-") else body
+    body = body[1:] if body[:1] in ("+", "-") else body
     if body == "0":
         return 0.0
     seconds, position = 0.0, 0
