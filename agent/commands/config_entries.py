@@ -1,0 +1,103 @@
+"""`chowk config write|read|list|delete`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from chowk.agent.commands.api_flags import api_flags
+from chowk.agent.commands.client import ApiClient, path_of
+from chowk.agent.commands.command import Failure, Group, flag
+from chowk.agent.commands.documents import get_any, read_plain
+from chowk.agent.commands.output import JSON, format_flag, show_json, show_line
+
+CONFIG = path_of("config")
+
+command = Group("config", help="Write, read, list and delete config entries.")
+
+
+@command.command(
+    "write",
+    examples="""
+    chowk config write web-defaults.hcl
+    chowk config write -cas -modify-index=42 web-defaults.hcl
+    echo '{"Kind": "proxy-defaults", "Name": "global"}' | chowk config write -""",
+)
+@click.argument("file")
+@flag("--cas", is_flag=True, help="Write only if it was not changed since -modify-index (0: if there is none).")
+@flag("--modify-index", type=click.IntRange(0), default=0, metavar="INDEX", help="The index for -cas.")
+@api_flags
+def write(api: ApiClient, file: str, cas: bool, modify_index: int) -> None:
+    """Write the config entry of an HCL or JSON FILE; `-` is standard input."""
+    _check_cas(cas, modify_index)
+    entry = read_plain(file)
+    kind, name = _identity(entry, file)
+    reply = api.put(CONFIG, {"cas": str(modify_index)} if cas else None, entry)
+    if reply.json() is False:
+        raise Failure(f"Config entry not updated: {kind}/{name}: it was changed since index {modify_index}")
+    show_line(f"Config entry written: {kind}/{name}")
+
+
+@command.command("read", examples="chowk config read -kind service-defaults -name web")
+@flag("--kind", required=True, metavar="KIND", help="The kind of the entry.")
+@flag("--name", required=True, metavar="NAME", help="The name of the entry.")
+@flag("--format", type=click.Choice([JSON]), default=JSON, expose_value=False, help="Format of the output.")
+@api_flags
+def read(api: ApiClient, kind: str, name: str) -> None:
+    """Show a config entry as JSON."""
+    show_json(api.get(path_of("config", kind, name)))
+
+
+@command.command("list", examples="chowk config list -kind service-intentions")
+@flag("--kind", required=True, metavar="KIND", help="The kind of the entries.")
+@flag("--filter", default="", metavar="EXPRESSION", help="Only entries for which this holds.")
+@format_flag
+@api_flags
+def list_entries(api: ApiClient, kind: str, filter: str, output_format: str) -> None:
+    """List the names of the config entries of a kind, one a line."""
+    entries = api.get(path_of("config", kind), {"filter": filter})
+    if output_format == JSON:
+        show_json(entries)
+        return
+    for entry in entries:
+        show_line(entry["Name"])
+
+
+@command.command(
+    "delete",
+    examples="""
+    chowk config delete -kind service-defaults -name web
+    chowk config delete -filename web-defaults.hcl -cas -modify-index=42""",
+)
+@flag("--kind", default="", metavar="KIND", help="The kind of the entry.")
+@flag("--name", default="", metavar="NAME", help="The name of the entry.")
+@flag("--filename", default="", metavar="FILE", help="A file with the entry, instead of -kind and -name.")
+@flag("--cas", is_flag=True, help="Delete only if it was not changed since -modify-index.")
+@flag("--modify-index", type=click.IntRange(0), default=0, metavar="INDEX", help="The index for -cas.")
+@api_flags
+def delete(api: ApiClient, kind: str, name: str, filename: str, cas: bool, modify_index: int) -> None:
+    """Delete a config entry."""
+    _check_cas(cas, modify_index)
+    if filename and (kind or name):
+        raise click.UsageError("either -filename, or -kind and -name")
+    if filename:
+        kind, name = _identity(read_plain(filename), filename)
+    if not kind or not name:
+        raise click.UsageError("needs -kind and -name, or -filename")
+    reply = api.request("DELETE", path_of("config", kind, name), {"cas": str(modify_index)} if cas else None)
+    if reply.body.strip() == b"false":
+        raise Failure(f"Config entry not deleted: {kind}/{name}: it was changed since index {modify_index}")
+    show_line(f"Config entry deleted: {kind}/{name}")
+
+
+def _check_cas(cas: bool, modify_index: int) -> None:
+    if modify_index and not cas:
+        raise click.UsageError("-modify-index needs -cas")
+
+
+def _identity(entry: dict[str, Any], file: str) -> tuple[str, str]:
+    kind, name = get_any(entry, "kind"), get_any(entry, "name")
+    if not kind:
+        raise Failure(f"{file}: a config entry needs a Kind")
+    return str(kind), str(name or ("global" if kind == "proxy-defaults" else ""))
