@@ -1,0 +1,95 @@
+"""The wire cache: request bytes after the id -> ready replies, so that a repeated query costs a dictionary look-up.
+
+An entry holds up to `order.TURNS_MAX` replies, the same records in different orders, shown in turn. It is dropped when
+the lookup's generation of anything it rests on changes, when its records' TTL ends, and at the latest after
+`LIFE_S_MAX`, so that orders are drawn anew. One cache a transport, since limits differ. Called by the responder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chowk.dns.lookup import Lookup
+
+ENTRIES_MAX = 4096
+BYTES_MAX = 16 * 1024 * 1024
+REPLY_BYTES_MAX = 8192  # larger replies are rare (TCP) and would push the many small ones out
+LIFE_S_MAX = 5.0
+
+Sources = tuple[tuple[str, str], ...]
+
+
+class Entry:
+    """Replies without their id; those not built yet come from `build(turn)`, which returns a whole packet."""
+
+    __slots__ = ("_build", "_replies", "_turn", "_turns", "expires_at", "marks", "size")
+
+    def __init__(
+        self, build: Callable[[int], bytes], turns: int, marks: tuple[tuple[str, str, int], ...], expires_at: float
+    ) -> None:
+        self._build: Callable[[int], bytes] | None = build
+        self._turns = turns
+        self._turn = 0
+        self._replies: list[bytes] = []
+        self.marks = marks
+        self.expires_at = expires_at
+        self.size = 0
+
+    def next_reply(self) -> bytes:
+        """The reply whose turn it is, from its third byte on."""
+        turn = self._turn
+        self._turn = turn + 1 if turn + 1 < self._turns else 0
+        if self._build is None:
+            return self._replies[turn]
+        reply = self._build(turn)[2:]
+        self._replies.append(reply)
+        if len(self._replies) == self._turns:
+            self._build = None  # its records are no longer needed
+        return reply
+
+
+class WireCache:
+    """Bounded by entries and bytes; when full, the oldest entry goes."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._entries: dict[bytes, Entry] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, packet: bytes, now: float) -> bytes | None:
+        """The reply to `packet`, with its id; None when none is ready."""
+        entry = self._entries.get(packet[2:])
+        if entry is None:
+            return None
+        if now < entry.expires_at:
+            generation = self._lookup.generation
+            for kind, key, mark in entry.marks:
+                if generation(kind, key) != mark:
+                    break
+            else:
+                return packet[:2] + entry.next_reply()
+        self._drop(packet[2:])
+        return None
+
+    def put(self, packet: bytes, entry: Entry, size: int) -> None:
+        """Keep `entry`, whose replies together may reach `size` bytes."""
+        key = packet[2:]
+        self._drop(key)
+        entry.size = size + len(key)
+        while self._entries and (len(self._entries) >= ENTRIES_MAX or self._bytes + entry.size > BYTES_MAX):
+            self._drop(next(iter(self._entries)))
+        self._entries[key] = entry
+        self._bytes += entry.size
+
+    def clear(self) -> None:
+        """Forget everything: the settings changed."""
+        self._entries.clear()
+        self._bytes = 0
+
+    def _drop(self, key: bytes) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size

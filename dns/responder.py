@@ -1,0 +1,215 @@
+"""From a packet to its reply: cache, parse, answer, order, encode. Called by the UDP and TCP listeners; knows no socket.
+
+What memory can tell is answered at once, on the caller's stack. What must be fetched or asked of a recursor becomes a
+task; those are bounded, and over the bound the client is told SERVFAIL at once rather than kept waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+
+import msgspec
+import structlog
+
+from chowk.core.errors import ChowkError
+from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.tasks import TaskOwner
+from chowk.dns import cache, codec, limits, order
+from chowk.dns.answer import Answer, Asker, Unknown
+from chowk.dns.limits import Via
+from chowk.dns.lookup import Lookup
+from chowk.dns.names import Question, ReverseQuestion, parse_name
+from chowk.dns.records import ANY, BADVERS, CLASS_ANY, CLASS_IN, NOTIMP, PTR, REFUSED, SERVFAIL, ResourceRecord
+from chowk.dns.recursor import Recursor
+from chowk.dns.settings import Zone
+
+log = structlog.get_logger("chowk.dns")
+
+FETCH_TIMEOUT_S = 2.0
+PENDING_MAX = 1024
+
+Send = Callable[[bytes], None]
+
+
+class Stats(msgspec.Struct):
+    """Counters since start. `queries` counts every packet that was read as a query, cached ones too."""
+
+    queries: int = 0
+    cached: int = 0
+    malformed: int = 0
+    ignored: int = 0
+    fetches: int = 0
+    recursions: int = 0
+    overloads: int = 0
+    failures: int = 0
+
+
+class Responder:
+    """One for all listeners. `zone` and `recursor` may be replaced at any time (reload)."""
+
+    def __init__(self, zone: Zone, recursor: Recursor | None, lookup: Lookup, clock: Clock, rng: random.Random) -> None:
+        self.stats = Stats()
+        self._zone = zone
+        self._recursor = recursor
+        self._lookup = lookup
+        self._clock = clock
+        self._rng = rng
+        self._caches = {via: cache.WireCache(lookup) for via in Via}
+        self._fetches: dict[tuple[str, str], asyncio.Task[bool]] = {}
+        self._tasks = TaskOwner("dns")
+
+    def reload(self, zone: Zone, recursor: Recursor | None) -> None:
+        """Answer by new settings from now on."""
+        self._zone = zone
+        self._recursor = recursor
+        for ready in self._caches.values():
+            ready.clear()
+
+    async def close(self) -> None:
+        """Give up what is pending; those clients get no reply."""
+        await self._tasks.close()
+
+    def ready(self, packet: bytes, via: Via) -> bytes | None:
+        """A reply from the wire cache."""
+        reply = self._caches[via].get(packet, self._clock.now())
+        if reply is not None:
+            self.stats.queries += 1
+            self.stats.cached += 1
+        return reply
+
+    def handle(self, packet: bytes, via: Via, send: Send) -> bool:
+        """Answer a packet that `ready` had nothing for. `send` is called at most once, now or later; False when never."""
+        try:
+            query = codec.decode_query(packet)
+        except codec.BadPacket as error:
+            self.stats.malformed += bool(error.reply)
+            self.stats.ignored += not error.reply
+            if error.reply:
+                send(error.reply)
+            return bool(error.reply)
+        self.stats.queries += 1
+        try:
+            self._dispatch(packet, query, via, send, fetched=False)
+        except Exception as error:  # the edge: a bug in one answer must cost one reply, not the server
+            self._report(query, error)
+            send(self._error(query, SERVFAIL))
+        return True
+
+    def _dispatch(self, packet: bytes, query: codec.Query, via: Via, send: Send, *, fetched: bool) -> None:
+        rcode = _refusal(query)
+        if rcode:
+            send(self._error(query, rcode))
+            return
+        asker = Asker(self._zone, self._lookup, int(self._clock.wall()), fetched=fetched)
+        question = parse_name(query.name, self._zone.domains)
+        found: Answer | Unknown | None = None
+        if isinstance(question, Question):
+            found = asker.answer(question, query.kind)
+        elif isinstance(question, ReverseQuestion) and query.kind in (PTR, ANY):
+            found = asker.reverse(question)
+        if isinstance(found, Answer):
+            send(self._reply(packet, query, via, found))
+        elif isinstance(found, Unknown):
+            self._later(query, send, self._after_fetch(packet, query, via, send, found), "fetch")
+        elif self._recursor is None:
+            send(self._error(query, REFUSED))
+        else:
+            self.stats.recursions += 1
+            self._later(query, send, self._recurse(self._recursor, query, via, send), "recurse")
+
+    def _reply(self, packet: bytes, query: codec.Query, via: Via, answer: Answer) -> bytes:
+        """The reply, kept in the wire cache where the same packet may come again."""
+        zone, rng, recursion = self._zone, self._rng, self._recursor is not None
+        budget = limits.budget(via, query.edns.size if query.edns is not None else None, zone.settings)
+        shuffled = order.shuffle(answer.entries, rng)
+
+        def build(turn: int) -> bytes:
+            entries = order.cut(order.turn(shuffled, turn, rng), answer.limit)
+            return codec.encode_answer(query, answer, entries, budget, recursion=recursion)
+
+        # Options such as cookies differ each time: such a packet never comes again.
+        cacheable = zone.settings.wire_cache and not (query.edns is not None and query.edns.options)
+        if not cacheable or answer.rcode == SERVFAIL:
+            return build(0)
+        marks = tuple((kind, key, self._lookup.generation(kind, key)) for kind, key in answer.sources)
+        turns = order.turns(answer.entries)
+        expires_at = self._clock.now() + _life_s(answer)
+        entry = cache.Entry(build, turns, marks, expires_at)
+        reply = entry.next_reply()
+        if len(reply) <= cache.REPLY_BYTES_MAX:
+            self._caches[via].put(packet, entry, len(reply) * turns)
+        return packet[:2] + reply
+
+    def _later(self, query: codec.Query, send: Send, work: Coroutine[None, None, None], name: str) -> None:
+        if len(self._tasks) >= PENDING_MAX:
+            work.close()
+            self.stats.overloads += 1
+            send(self._error(query, SERVFAIL))
+            return
+        self._tasks.spawn(self._guard(query, send, work), name)
+
+    async def _guard(self, query: codec.Query, send: Send, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # the task's outer edge: one query's failure is its own
+            self._report(query, error)
+            send(self._error(query, SERVFAIL))
+
+    async def _after_fetch(self, packet: bytes, query: codec.Query, via: Via, send: Send, unknown: Unknown) -> None:
+        source = (unknown.kind, unknown.key)
+        task = self._fetches.get(source)
+        if task is None:
+            task = self._fetches[source] = self._tasks.spawn(self._fetch(source), "fetch-view")
+        if await asyncio.shield(task):
+            self._dispatch(packet, query, via, send, fetched=True)
+        else:
+            send(self._error(query, SERVFAIL))
+
+    async def _fetch(self, source: tuple[str, str]) -> bool:
+        """Ask the lookup once for all that wait for `source`; False when it could not, or not in time."""
+        self.stats.fetches += 1
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                await self._lookup.fetch(*source)
+        except (ChowkError, TimeoutError) as error:
+            log.warning("dns cannot learn an answer", kind=source[0], key=source[1], error=str(error) or "timeout")
+            return False
+        finally:
+            self._fetches.pop(source, None)
+        return True
+
+    async def _recurse(self, recursor: Recursor, query: codec.Query, via: Via, send: Send) -> None:
+        budget = limits.budget(via, query.edns.size if query.edns is not None else None, self._zone.settings)
+        reply = await recursor.resolve(query, tcp=via is Via.TCP, size=min(budget.bytes_max, codec.OWN_UDP_BYTES))
+        if reply is None:
+            send(self._error(query, SERVFAIL))
+        elif len(reply) > budget.bytes_max:
+            send(codec.encode_truncated(query))
+        else:
+            send(reply)
+
+    def _error(self, query: codec.Query, rcode: int) -> bytes:
+        self.stats.failures += rcode == SERVFAIL
+        return codec.encode_error(query, rcode, recursion=self._recursor is not None)
+
+    def _report(self, query: codec.Query, error: Exception) -> None:
+        name = b".".join(query.name).decode("ascii", "backslashreplace")
+        log.error("dns query failed", name=name, type=query.kind, error=str(error), exc_info=error)
+
+
+def _refusal(query: codec.Query) -> int:
+    """The rcode of a query that no question of ours can be in, 0 for others."""
+    if query.opcode != 0:
+        return NOTIMP
+    if query.edns is not None and query.edns.version != 0:
+        return BADVERS
+    return 0 if query.klass in (CLASS_IN, CLASS_ANY) else REFUSED
+
+
+def _life_s(answer: Answer) -> float:
+    """How long ready replies may live: as long as the records, where those have a TTL."""
+    records: list[ResourceRecord] = [record for entry in answer.entries for record in entry.answers]
+    shortest = min((record.ttl_s for record in records if record.ttl_s > 0), default=0)
+    return min(cache.LIFE_S_MAX, float(shortest)) if shortest else cache.LIFE_S_MAX
