@@ -1,0 +1,122 @@
+"""What a key may be: the types, keys and schemas of which `keys_*.py` are the tables and `decode` the reader.
+
+The configuration reference (docs/config-reference.md) is printed from the same tables by `reference`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import msgspec
+
+
+class Type(msgspec.Struct, frozen=True):
+    """The base of the types a value can have."""
+
+
+class Text(Type, frozen=True):
+    """A string; a number is taken as its text. With `choices` only those."""
+
+    choices: tuple[str, ...] = ()
+
+
+class Whole(Type, frozen=True):
+    """A whole number within bounds; a string of digits is taken as one."""
+
+    minimum: int = 0
+    maximum: int = 2**31 - 1
+
+
+class Number(Type, frozen=True):
+    """Any number, at least `minimum`."""
+
+    minimum: float = 0.0
+
+
+class Flag(Type, frozen=True):
+    """true or false, also as strings."""
+
+
+class Duration(Type, frozen=True):
+    """A string like "10s" or "1h30m"; in an HTTP body also nanoseconds. Decoded to seconds."""
+
+    minimum_s: float = 0.0
+
+
+class Texts(Type, frozen=True):
+    """A list of strings; a single string is a list of one."""
+
+
+class TextMap(Type, frozen=True):
+    """An object of strings under keys of the user."""
+
+
+class TextsMap(Type, frozen=True):
+    """An object of lists of strings (HTTP headers)."""
+
+
+class DurationMap(Type, frozen=True):
+    """An object of durations under keys of the user."""
+
+
+class Anything(Type, frozen=True):
+    """Kept as written: the keys are somebody else's."""
+
+
+class Block(Type, frozen=True):
+    """One block of the schema."""
+
+    schema: Schema
+
+
+class Blocks(Type, frozen=True):
+    """Blocks of the schema: a list, a single one, or the block repeated."""
+
+    schema: Schema
+
+
+class BlockMap(Type, frozen=True):
+    """An object of blocks under keys of the user."""
+
+    schema: Schema
+
+
+class Objects(Type, frozen=True):
+    """Objects whose meaning another reader knows (config entries); kept as trees."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key: its snake_case name, type, meaning, default in words, and whether chowk acts on it now.
+
+    `also` are other names Consul has for it; `reload` says that a reload applies a change.
+    """
+
+    name: str
+    type: Type
+    doc: str
+    default: str = ""
+    served: bool = True
+    also: tuple[str, ...] = ()
+    reload: bool = False
+
+
+class Schema(msgspec.Struct, frozen=True, dict=True):
+    """The keys of one block. `name` is how messages call it."""
+
+    name: str
+    keys: tuple[Key, ...]
+
+    @cached_property
+    def by_plain_name(self) -> dict[str, Key]:
+        """Every spelling of every key, plainly written, to the key."""
+        return {plain_name(name): key for key in self.keys for name in (key.name, *key.also)}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The keys' own names, for the nearest one to a misspelling."""
+        return tuple(key.name for key in self.keys)
+
+
+def plain_name(key: str) -> str:
+    """What `destination_name`, `DestinationName` and `destinationName` have in common."""
+    return key.replace("_", "").lower()
