@@ -161,7 +161,7 @@ PROXY = Schema(
 WEIGHTS = Schema(
     "weights",
     (
-        Key("passing", Whole(maximum=65535), "Weight while passing", "1"),
+        Key("passing", Whole(minimum=1, maximum=65535), "Weight while passing", "1"),
         Key("warning", Whole(maximum=65535), "Weight while warning", "1"),
     ),
 )
