@@ -11,6 +11,7 @@ from itertools import count
 from typing import Final
 
 from chowk.agent.client.pool import ServerClient
+from chowk.agent.views.instances import instances_of
 from chowk.agent.views.views import View, Views
 from chowk.core import errors
 from chowk.core.events import (
@@ -18,7 +19,6 @@ from chowk.core.events import (
     HEALTH,
     NODES,
     SERVICES,
-    InstanceItem,
     NodeItem,
     ServiceSummary,
     SummaryItem,
@@ -65,7 +65,7 @@ class ViewLookup:
         if name is None:
             return ()
         view = self._ready(Topic(kind=CONNECT if connect else HEALTH, key=name))
-        return None if view is None else view.memo("instances", _instances)
+        return None if view is None else instances_of(view)
 
     def summary(self, service: str) -> ServiceSummary | None:
         """The service as the catalog lists it; None when it does not exist, or nothing is known yet."""
@@ -141,11 +141,6 @@ class ViewLookup:
         self._addresses[address] = (self._clock.now() + ADDRESS_TTL_S, generation, owners)
         if len(self._addresses) > ADDRESSES_MAX:
             self._addresses.popitem(last=False)
-
-
-def _instances(view: View) -> tuple[ServiceInstance, ...]:
-    found = [item.instance for item in view.items.values() if isinstance(item, InstanceItem)]
-    return tuple(sorted(found, key=lambda instance: (instance.node.node, instance.service.id)))
 
 
 def _spelling(view: View, name: str) -> str | None:

@@ -17,7 +17,7 @@ from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.agent.api.routes import ROUTES
 from chowk.agent.api.serve import ApiServer
-from chowk.core.errors import ChowkError
+from chowk.core.errors import ChowkError, NoPathToDatacenter
 
 log = structlog.get_logger("chowk.http")
 
@@ -57,6 +57,8 @@ def _adapt(context: ApiContext, route: Route) -> AiohttpHandler:
     async def handle(http: web.Request) -> web.StreamResponse:
         parameters = query.parse(http.rel_url.query, route.repeatable)
         token = query.parse_token(parameters, http.headers)
+        if parameters.get("dc") not in ("", context.config().datacenter):
+            raise NoPathToDatacenter
         limit = route.body_bytes_max or context.config().limits.body_bytes_max
         return await route.handler(ApiRequest(http, context, parameters, token, limit))
 

@@ -109,6 +109,9 @@ def _match_struct(value: Mapping[str, Any], info: msgspec.inspect.StructType, pa
     fields = {field.encode_name.lower(): field for field in info.fields}
     found: dict[str, Any] = {}
     for key, item in value.items():
+        if info.tag_field and key.lower() == info.tag_field.lower():
+            found[info.tag_field] = item
+            continue
         field = fields.get(key.lower())
         if field is None:
             where = f' in "{path.lstrip(".")}"' if path else ""

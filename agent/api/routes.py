@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from chowk.agent.api import status
+from chowk.agent.api import catalog, config_entries, connect, health, intentions, operator, registration, status
 from chowk.agent.api.route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
-    *status.ROUTES,  # one module a line
+    *status.ROUTES,
+    *catalog.ROUTES,
+    *registration.ROUTES,
+    *health.ROUTES,
+    *connect.ROUTES,
+    *intentions.ROUTES,
+    *config_entries.ROUTES,
+    *operator.ROUTES,
 )

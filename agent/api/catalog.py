@@ -1,0 +1,146 @@
+"""`/v1/catalog/*` reads: nodes, services and who runs what. The writes are in `registration`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiohttp import web
+
+from chowk.agent.api import instances
+from chowk.agent.api.catalog_service import CatalogService, catalog_service
+from chowk.agent.api.reads import cached, filtered, mark_cached, matches_meta, read, view_meta
+from chowk.agent.api.replies import json_reply
+from chowk.agent.api.request import ApiRequest
+from chowk.agent.api.route import ANYONE, Route
+from chowk.core.events import NODES, SERVICES, NodeItem, ServiceSummary, SummaryItem, Topic
+from chowk.core.records.base import Record
+from chowk.core.records.node import Node
+from chowk.core.records.service import NodeService
+from chowk.core.requests import (
+    CATALOG_DATACENTERS,
+    CATALOG_NODE_SERVICES,
+    CATALOG_NODES,
+    CATALOG_SERVICES,
+    STALE,
+    Empty,
+    QueryOptions,
+    Read,
+)
+
+NODES_AT_A_TIME: Final = 16
+"""Nodes asked at once for `services?node-meta=`."""
+
+
+class ServiceTags(Record, frozen=True, kw_only=True):
+    """What a filter of `/v1/catalog/services` sees."""
+
+    service_name: str
+    service_tags: tuple[str, ...]
+
+
+async def datacenters(request: ApiRequest) -> web.Response:
+    """The names of the known datacenters."""
+    reply = await request.context.client.call(CATALOG_DATACENTERS, Empty())
+    return json_reply(request, reply.datacenters)
+
+
+async def nodes(request: ApiRequest) -> web.Response:
+    """All nodes, ordered by name."""
+    keep, meta = filtered(request, Node), request.query.node_meta()
+    known = await cached(request, Topic(kind=NODES))
+    if known is None:
+        reply = await read(request, CATALOG_NODES, Read())
+        return json_reply(request, [n for n in reply.nodes if matches_meta(meta, n) and keep(n)], reply.meta)
+    view, hit = known
+    items = [item.node for _key, item in sorted(view.items.items()) if isinstance(item, NodeItem)]
+    rows = [n for n in items if matches_meta(meta, n) and keep(n)]
+    return mark_cached(json_reply(request, rows, view_meta(view)), view, hit)
+
+
+async def services(request: ApiRequest) -> web.Response:
+    """The names of all services, each with all tags of its instances."""
+    keep, meta = filtered(request, ServiceTags), request.query.node_meta()
+    known = None if meta else await cached(request, Topic(kind=SERVICES))
+    if known is not None:
+        view, hit = known
+        summaries = [item.summary for item in view.items.values() if isinstance(item, SummaryItem)]
+        return mark_cached(json_reply(request, _tags(summaries, keep), view_meta(view)), view, hit)
+    reply = await read(request, CATALOG_SERVICES, Read())
+    found: Iterable[ServiceSummary] = reply.services
+    if meta:
+        found = await _on_nodes(request, meta)
+    return json_reply(request, _tags(found, keep), reply.meta)
+
+
+def _tags(summaries: Iterable[ServiceSummary], keep: Any) -> dict[str, tuple[str, ...]]:
+    rows = sorted((summary.service, summary.tags) for summary in summaries)
+    return {name: tags for name, tags in rows if keep(ServiceTags(service_name=name, service_tags=tags))}
+
+
+async def _on_nodes(request: ApiRequest, meta: dict[str, str]) -> list[ServiceSummary]:
+    """The services of the nodes that have `meta`: one more read for the nodes, and one a node that matches."""
+    client = request.context.client
+    options = QueryOptions(consistency=STALE, token=request.token)
+    reply = await client.call(CATALOG_NODES, Read(options=options))
+    turn = asyncio.Semaphore(NODES_AT_A_TIME)
+
+    async def services_of(name: str) -> tuple[NodeService, ...]:
+        async with turn:
+            return (await client.call(CATALOG_NODE_SERVICES, Read(name=name, options=options))).services
+
+    names = [row.node for row in reply.nodes if matches_meta(meta, row)]
+    tags: dict[str, set[str]] = {}
+    for found in await asyncio.gather(*(services_of(name) for name in names)):
+        for service in found:
+            tags.setdefault(service.service, set()).update(service.tags)
+    return [ServiceSummary(service=name, tags=tuple(sorted(found))) for name, found in tags.items()]
+
+
+async def service(request: ApiRequest) -> web.Response:
+    """The instances of a service, flattened with their nodes."""
+    return await _instances(request, connect=False)
+
+
+async def connect(request: ApiRequest) -> web.Response:
+    """The mesh-capable instances of a service, flattened with their nodes."""
+    return await _instances(request, connect=True)
+
+
+async def _instances(request: ApiRequest, *, connect: bool) -> web.Response:
+    keep = filtered(request, CatalogService)
+    found = await instances.find(request, connect=connect)
+    rows = [row for row in map(catalog_service, found.instances) if keep(row)]
+    return found.mark(json_reply(request, rows, found.meta))
+
+
+async def node(request: ApiRequest) -> web.Response:
+    """A node and its services by id; `null` when there is no such node."""
+    keep = filtered(request, NodeService)
+    name = request.part("node", "Missing node name")
+    reply = await read(request, CATALOG_NODE_SERVICES, Read(name=name))
+    if reply.node is None:
+        return json_reply(request, None, reply.meta)
+    found = {row.id: row for row in reply.services if keep(row)}
+    return json_reply(request, {"Node": reply.node, "Services": found}, reply.meta)
+
+
+async def node_services(request: ApiRequest) -> web.Response:
+    """A node and its services as a list; the node is `null` when there is no such node."""
+    keep = filtered(request, NodeService)
+    name = request.part("node", "Missing node name")
+    reply = await read(request, CATALOG_NODE_SERVICES, Read(name=name))
+    rows = [row for row in reply.services if keep(row)]
+    return json_reply(request, {"Node": reply.node, "Services": rows}, reply.meta)
+
+
+ROUTES: Final = (
+    Route(("GET",), "/v1/catalog/datacenters", datacenters, ANYONE),
+    Route(("GET",), "/v1/catalog/nodes", nodes, "node:read"),
+    Route(("GET",), "/v1/catalog/services", services, "service:read"),
+    Route(("GET",), "/v1/catalog/service/{service:.*}", service, "service:read"),
+    Route(("GET",), "/v1/catalog/connect/{service:.*}", connect, "service:read"),
+    Route(("GET",), "/v1/catalog/node/{node:.*}", node, "node:read"),
+    Route(("GET",), "/v1/catalog/node-services/{node:.*}", node_services, "node:read"),
+)

@@ -1,0 +1,64 @@
+"""The instances of a service, as `/v1/health/service`, `/v1/catalog/service` and their connect forms ask for them.
+
+From the servers, or with `?cached` from the agent's views. Called by `health` and `catalog`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from chowk.agent.api.reads import cached, has_tags, mark_cached, matches_meta, read, view_meta
+from chowk.agent.api.request import ApiRequest
+from chowk.agent.views.instances import instances_of
+from chowk.agent.views.views import View
+from chowk.core.events import CONNECT, HEALTH, Topic
+from chowk.core.records.check import PASSING
+from chowk.core.records.instance import ServiceInstance
+from chowk.core.requests import HEALTH_INSTANCES, InstancesQuery, QueryMeta
+
+
+@dataclass(frozen=True)
+class Instances:
+    """What was found, ordered by node name and service id; `view` and `hit` are set when it came from a view."""
+
+    meta: QueryMeta
+    instances: Sequence[ServiceInstance]
+    view: View | None = None
+    hit: bool = False
+
+    def mark(self, response: web.Response) -> web.Response:
+        """The reply with the headers of where it came from."""
+        return response if self.view is None else mark_cached(response, self.view, self.hit)
+
+
+async def find(request: ApiRequest, *, connect: bool) -> Instances:
+    """The instances of the service in the path that have the asked-for tags, node-meta and health.
+
+    `near` is accepted; without coordinates every instance is as near as any other, and the order stays.
+    """
+    name = request.part("service", "Missing service name")
+    wanted = _wanted(request)
+    known = await cached(request, Topic(kind=CONNECT if connect else HEALTH, key=name))
+    if known is not None:
+        view, hit = known
+        found = [instance for instance in instances_of(view) if wanted(instance)]
+        return Instances(view_meta(view), found, view, hit)
+    reply = await read(request, HEALTH_INSTANCES, InstancesQuery(name=name, connect=connect))
+    return Instances(reply.meta, [instance for instance in reply.instances if wanted(instance)])
+
+
+def _wanted(request: ApiRequest) -> Callable[[ServiceInstance], bool]:
+    tags, meta = request.query.all("tag"), request.query.node_meta()
+    passing_only = request.query.flag("passing")
+
+    def wanted(instance: ServiceInstance) -> bool:
+        return (
+            has_tags(tags, instance.service.tags)
+            and matches_meta(meta, instance.node)
+            and (not passing_only or instance.status == PASSING)
+        )
+
+    return wanted

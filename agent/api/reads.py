@@ -1,0 +1,101 @@
+"""Reads of the registry for HTTP: options in, RPC, `max_stale`; and `?cached`, from the agent's views.
+
+Called by the read endpoints. A client that goes away cancels its handler, and with it the blocking RPC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from chowk.agent.api.errors import bad_request
+from chowk.agent.api.filter.expression import compile_filter
+from chowk.agent.api.filter.syntax import FilterError
+from chowk.agent.api.request import ApiRequest
+from chowk.agent.client.pool import RPC_HOLD_S, TIMEOUT_S
+from chowk.agent.views.views import View
+from chowk.core.events import Topic
+from chowk.core.records.node import Node
+from chowk.core.requests import DEFAULT, Method, QueryMeta, QueryOptions
+
+T = TypeVar("T")
+JITTER_PART: Final = 16
+"""The servers let a blocking read wait up to wait/16 longer than asked."""
+
+
+class Reply(Protocol):
+    """A reply that says what is known of it."""
+
+    @property
+    def meta(self) -> QueryMeta: ...
+
+
+A = TypeVar("A", bound=Reply)
+Q = TypeVar("Q", bound=msgspec.Struct)
+
+
+async def read(request: ApiRequest, method: Method[Q, A], message: Q) -> A:
+    """Call `method` with the request's options put into `message`; once more, with the leader, when `max_stale` says so."""
+    options = request.read_options()
+    reply = await _call(request, method, message, options)
+    max_stale_s = request.query.duration_s("max_stale")
+    if max_stale_s and reply.meta.last_contact_ms > max_stale_s * 1000:
+        options = msgspec.structs.replace(options, consistency=DEFAULT, min_index=0)
+        reply = await _call(request, method, message, options)
+    return reply
+
+
+async def _call(request: ApiRequest, method: Method[Q, A], message: Q, options: QueryOptions) -> A:
+    wait_s = options.max_wait_s * (1 + 1 / JITTER_PART) + RPC_HOLD_S if options.min_index else 0.0
+    asked = msgspec.structs.replace(message, options=options)
+    return await request.context.client.call(method, asked, timeout_s=wait_s + TIMEOUT_S)
+
+
+async def cached(request: ApiRequest, topic: Topic) -> tuple[View, bool] | None:
+    """The view that answers a `?cached` request, after its blocking, and whether it was open before; None: ask servers."""
+    if not request.query.flag("cached"):
+        return None
+    options = request.read_options()
+    view = request.context.views.view(topic)
+    hit = view.ready
+    await view.wait_ready(TIMEOUT_S)
+    if options.min_index:
+        await view.wait_index(options.min_index, options.max_wait_s)
+    return view, hit
+
+
+def view_meta(view: View) -> QueryMeta:
+    """What is known of a view's items."""
+    contact_ms = int(view.age_s * 1000)
+    return QueryMeta(
+        index=max(1, view.changed_index), known_leader=contact_ms == 0, last_contact_ms=contact_ms, consistency="stale"
+    )
+
+
+def mark_cached(response: web.Response, view: View, hit: bool) -> web.Response:
+    """The headers of a reply from a view: `X-Cache`, and `Age`, the seconds since the servers were lost."""
+    response.headers["X-Cache"] = "HIT" if hit else "MISS"
+    response.headers["Age"] = str(int(view.age_s))
+    return response
+
+
+def filtered(request: ApiRequest, kind: type[T]) -> Callable[[T], bool]:
+    """The request's `?filter=` of records of `kind` (400 when it is wrong)."""
+    try:
+        return compile_filter(request.query.get("filter"), kind)
+    except FilterError as error:
+        raise bad_request(f"Failed to parse the filter expression: {error}") from None
+
+
+def matches_meta(wanted: Mapping[str, str], node: Node) -> bool:
+    """Does the node have every wanted `node-meta`?"""
+    return all(node.meta.get(key) == value for key, value in wanted.items())
+
+
+def has_tags(wanted: Iterable[str], tags: Iterable[str]) -> bool:
+    """Are all wanted tags there? They compare without case, as in Consul."""
+    have = {tag.lower() for tag in tags}
+    return all(tag.lower() in have for tag in wanted)
