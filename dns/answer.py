@@ -18,7 +18,6 @@ from chowk.core.records.node import Node
 from chowk.dns import names
 from chowk.dns.lookup import Lookup
 from chowk.dns.records import (
-    A,
     AAAA,
     ANY,
     AXFR,
@@ -27,11 +26,11 @@ from chowk.dns.records import (
     NOTIMP,
     NS,
     NXDOMAIN,
-    PTR,
     SERVFAIL,
     SOA,
     SRV,
     TXT,
+    A,
     AddressRecord,
     AliasRecord,
     AuthorityRecord,

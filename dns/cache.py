@@ -13,27 +13,32 @@ from chowk.dns.lookup import Lookup
 
 ENTRIES_MAX = 4096
 BYTES_MAX = 16 * 1024 * 1024
-REPLY_BYTES_MAX = 8192  # larger replies are rare (TCP) and would push the many small ones out
+ENTRY_BYTES_MAX = 128 * 1024  # so the largest replies (TCP) are kept in few orders
 LIFE_S_MAX = 5.0
 
 Sources = tuple[tuple[str, str], ...]
 
 
 class Entry:
-    """Replies without their id; those not built yet come from `build(turn)`, which returns a whole packet."""
+    """Replies without their id, the first already built; the others come from `build(turn)`, which makes whole packets."""
 
-    __slots__ = ("_build", "_replies", "_turn", "_turns", "expires_at", "marks", "size")
+    __slots__ = ("_build", "_replies", "_turn", "_turns", "bytes_max", "expires_at", "marks")
 
     def __init__(
-        self, build: Callable[[int], bytes], turns: int, marks: tuple[tuple[str, str, int], ...], expires_at: float
+        self,
+        first: bytes,
+        build: Callable[[int], bytes],
+        turns: int,
+        marks: tuple[tuple[str, str, int], ...],
+        expires_at: float,
     ) -> None:
-        self._build: Callable[[int], bytes] | None = build
+        self._build: Callable[[int], bytes] | None = build if turns > 1 else None
         self._turns = turns
-        self._turn = 0
-        self._replies: list[bytes] = []
+        self._turn = 1 % turns
+        self._replies = [first[2:]]
+        self.bytes_max = len(first) * turns  # about: other orders may be cut elsewhere
         self.marks = marks
         self.expires_at = expires_at
-        self.size = 0
 
     def next_reply(self) -> bytes:
         """The reply whose turn it is, from its third byte on."""
@@ -74,15 +79,15 @@ class WireCache:
         self._drop(packet[2:])
         return None
 
-    def put(self, packet: bytes, entry: Entry, size: int) -> None:
-        """Keep `entry`, whose replies together may reach `size` bytes."""
+    def put(self, packet: bytes, entry: Entry) -> None:
+        """Keep `entry` for the packets that equal this one but for the id."""
         key = packet[2:]
         self._drop(key)
-        entry.size = size + len(key)
-        while self._entries and (len(self._entries) >= ENTRIES_MAX or self._bytes + entry.size > BYTES_MAX):
+        size = entry.bytes_max + len(key)
+        while self._entries and (len(self._entries) >= ENTRIES_MAX or self._bytes + size > BYTES_MAX):
             self._drop(next(iter(self._entries)))
         self._entries[key] = entry
-        self._bytes += entry.size
+        self._bytes += size
 
     def clear(self) -> None:
         """Forget everything: the settings changed."""
@@ -92,4 +97,4 @@ class WireCache:
     def _drop(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._bytes -= entry.size
+            self._bytes -= entry.bytes_max + len(key)

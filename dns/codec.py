@@ -2,7 +2,7 @@
 
 dnslib's name decoder follows pointers recursively, lets names grow without bound and refuses labels that are not
 UTF-8; its encoder writes wrong pointers past 16 KB. `_Buffer` mends these four. Of a query only the header, the
-question and the OPT record are decoded: whatever else a packet carries is stepped over, so that no parser of ours runs on it.
+question and the OPT record are decoded; whatever else a packet carries is stepped over and meets no parser of ours.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from dnslib.label import DNSBuffer, DNSLabel
 from chowk.dns import limits
 from chowk.dns.answer import Answer, Entry
 from chowk.dns.records import (
+    CLASS_IN,
+    CNAME,
     FORMERR,
     LABEL_BYTES_MAX,
     NAME_BYTES_MAX,
     NOERROR,
     OPT,
+    A,
     AddressRecord,
     AliasRecord,
     AuthorityRecord,
@@ -31,11 +34,13 @@ from chowk.dns.records import (
     ResourceRecord,
     ServiceRecord,
     TextRecord,
+    lower,
 )
 
 HEADER_BYTES = 12
 REQUEST_BYTES_MAX = 4096
 POINTERS_MAX = 16
+ALIAS_RECORDS_MAX = 64
 OWN_UDP_BYTES = 1232  # what our OPT says that we take
 _POINTER_OFFSET_MAX = 0x3FFF
 _OPT_BYTES = 11
@@ -63,7 +68,7 @@ class Query(msgspec.Struct, frozen=True):
     edns: Edns | None = None
 
 
-class BadPacket(Exception):
+class BadPacket(ValueError):
     """A packet that asks nothing we can answer. `reply` is what to send back, b"" for nothing."""
 
     def __init__(self, text: str, reply: bytes) -> None:
@@ -84,6 +89,7 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
 
     def __init__(self, data: bytes = b"") -> None:
         super().__init__(data)
+        self.offset: int = 0
         self.names: dict[Name, int] = _Offsets()
 
     def decode_name(self, _last: int = -1) -> DNSLabel:
@@ -177,7 +183,7 @@ def encode_error(query: Query, rcode: int, *, recursion: bool) -> bytes:
 
 
 def encode_truncated(query: Query) -> bytes:
-    """A reply that only says: ask again over TCP."""
+    """A reply that only says: ask again over TCP. For a recursor's reply that is too large for the client."""
     return _encode(query, NOERROR, [], [], [], recursion=True, authoritative=False, truncated=True)
 
 
@@ -194,20 +200,95 @@ def encode_answer(
         first = Entry(shown[0].answers)
         if limits.fitting(_sizes([first], query, answer), budget.bytes_max) == 2:
             kept = [first]
-    truncated = budget.flag_truncation and len(kept) < len(entries)
-    records = [record for entry in kept for record in entry.answers]
-    additional = list(dict.fromkeys(record for entry in kept for record in entry.additional))
-    return _encode(
-        query, answer.rcode, records, answer.authority, additional, recursion=recursion, authoritative=True,
-        truncated=truncated,
-    )  # fmt: skip
+    while True:
+        packet = _encode(
+            query,
+            answer.rcode,
+            [record for entry in kept for record in entry.answers],
+            answer.authority,
+            list(dict.fromkeys(record for entry in kept for record in entry.additional)),
+            recursion=recursion,
+            authoritative=True,
+            truncated=budget.flag_truncation and len(kept) < len(entries),
+        )
+        if len(packet) <= budget.bytes_max or not kept:
+            return packet
+        # Past 16 KB names cannot be pointed at, and sizes may come out larger than they were told.
+        kept = kept[: (len(kept) - 1) * budget.bytes_max // len(packet)]
+
+
+def encode_query(query: Query, number: int, size: int) -> bytes:
+    """A question of our own to a recursor: the client's name, type and flags; EDNS, without its options, if it used that."""
+    header = dnslib.DNSHeader(
+        id=number, bitmap=0, rd=query.recursion_desired, cd=query.checking_disabled, q=1, ar=query.edns is not None
+    )
+    buffer = _Buffer()
+    header.pack(buffer)
+    _question(query).pack(buffer)
+    if query.edns is not None:
+        dnslib.EDNS0(flags="do" if query.edns.dnssec_ok else "", udp_len=size).pack(buffer)
+    return bytes(buffer.data)
+
+
+def is_reply_to(packet: bytes, question: bytes) -> bool:
+    """Does `packet` answer our `question`: same id, a response to a plain query, the same name, type and class?"""
+    if len(packet) < HEADER_BYTES or packet[:2] != question[:2] or packet[2] & 0xF8 != 0x80 or packet[4:6] != b"\0\1":
+        return False
+    end = _name_end(question)
+    name, tail = slice(HEADER_BYTES, end), slice(end, end + 4)
+    return packet[name].lower() == question[name].lower() and packet[tail] == question[tail]
+
+
+def is_truncated(packet: bytes) -> bool:
+    """The TC bit of a packet that `is_reply_to` accepted."""
+    return bool(packet[2] & 0x02)
+
+
+def rcode_of(packet: bytes) -> int:
+    """The rcode of a packet that `is_reply_to` accepted."""
+    return packet[3] & 0x0F
+
+
+def decode_addresses(packet: bytes, name: Name, kind: int) -> list[AddressRecord | AliasRecord]:
+    """The A or AAAA records that `name` leads to in a recursor's reply, through its aliases; [] when it is malformed."""
+    buffer = _Buffer(packet)
+    chain = {lower(name)}
+    found: list[AddressRecord | AliasRecord] = []
+    try:
+        header = dnslib.DNSHeader.parse(buffer)
+        dnslib.DNSQuestion.parse(buffer)
+        for _ in range(min(header.a, ALIAS_RECORDS_MAX)):
+            owner = tuple(buffer.decode_name().label)
+            record_kind, klass, ttl_s, length = buffer.unpack("!HHIH")
+            start = buffer.offset
+            data = buffer.get(length)
+            if klass != CLASS_IN or lower(owner) not in chain:
+                continue
+            if record_kind == CNAME:
+                buffer.offset = start
+                target = tuple(buffer.decode_name().label)
+                buffer.offset = start + length
+                chain.add(lower(target))
+                found.append(AliasRecord(owner, ttl_s, target))
+            elif record_kind == kind and length == (4 if kind == A else 16):
+                found.append(AddressRecord(owner, ttl_s, data))
+    except (dnslib.DNSError, ShortBuffer):
+        return []
+    return found
+
+
+def _name_end(question: bytes) -> int:
+    offset = HEADER_BYTES
+    while question[offset]:
+        offset += question[offset] + 1
+    return offset + 1
 
 
 def _sizes(entries: Sequence[Entry], query: Query, answer: Answer) -> Iterator[int]:
     """Bytes of a reply without entries, then those that each entry adds.
 
     Compression makes the sum independent of the order of records, so entries may be packed whole here although their
-    records end in two sections.
+    records end in two sections. (Up to 16 KB; after that it is a good guess.)
     """
     buffer = _Buffer()
     buffer.append(bytes(HEADER_BYTES))

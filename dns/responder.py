@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 import msgspec
 import structlog
@@ -17,11 +17,25 @@ from chowk.core.errors import ChowkError
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 from chowk.dns import cache, codec, limits, order
-from chowk.dns.answer import Answer, Asker, Unknown
+from chowk.dns.answer import Answer, Asker, Entry, Unknown
 from chowk.dns.limits import Via
 from chowk.dns.lookup import Lookup
 from chowk.dns.names import Question, ReverseQuestion, parse_name
-from chowk.dns.records import ANY, BADVERS, CLASS_ANY, CLASS_IN, NOTIMP, PTR, REFUSED, SERVFAIL, ResourceRecord
+from chowk.dns.records import (
+    AAAA,
+    ANY,
+    BADVERS,
+    CLASS_ANY,
+    CLASS_IN,
+    NOTIMP,
+    PTR,
+    REFUSED,
+    SERVFAIL,
+    A,
+    AliasRecord,
+    Name,
+    ResourceRecord,
+)
 from chowk.dns.recursor import Recursor
 from chowk.dns.settings import Zone
 
@@ -29,6 +43,7 @@ log = structlog.get_logger("chowk.dns")
 
 FETCH_TIMEOUT_S = 2.0
 PENDING_MAX = 1024
+ALIASES_MAX = 3
 
 Send = Callable[[bytes], None]
 
@@ -92,7 +107,7 @@ class Responder:
         self.stats.queries += 1
         try:
             self._dispatch(packet, query, via, send, fetched=False)
-        except Exception as error:  # the edge: a bug in one answer must cost one reply, not the server
+        except Exception as error:  # noqa: BLE001 - the edge: a bug in one answer costs one reply, not the server
             self._report(query, error)
             send(self._error(query, SERVFAIL))
         return True
@@ -102,14 +117,16 @@ class Responder:
         if rcode:
             send(self._error(query, rcode))
             return
-        asker = Asker(self._zone, self._lookup, int(self._clock.wall()), fetched=fetched)
+        asker = self._asker(fetched=fetched)
         question = parse_name(query.name, self._zone.domains)
         found: Answer | Unknown | None = None
         if isinstance(question, Question):
             found = asker.answer(question, query.kind)
         elif isinstance(question, ReverseQuestion) and query.kind in (PTR, ANY):
             found = asker.reverse(question)
-        if isinstance(found, Answer):
+        if isinstance(found, Answer) and self._leads_away(found, query.kind):
+            self._later(query, send, self._follow(query, via, send, found), "follow")
+        elif isinstance(found, Answer):
             send(self._reply(packet, query, via, found))
         elif isinstance(found, Unknown):
             self._later(query, send, self._after_fetch(packet, query, via, send, found), "fetch")
@@ -122,7 +139,7 @@ class Responder:
     def _reply(self, packet: bytes, query: codec.Query, via: Via, answer: Answer) -> bytes:
         """The reply, kept in the wire cache where the same packet may come again."""
         zone, rng, recursion = self._zone, self._rng, self._recursor is not None
-        budget = limits.budget(via, query.edns.size if query.edns is not None else None, zone.settings)
+        budget = self._budget(query, via)
         shuffled = order.shuffle(answer.entries, rng)
 
         def build(turn: int) -> bytes:
@@ -134,13 +151,11 @@ class Responder:
         if not cacheable or answer.rcode == SERVFAIL:
             return build(0)
         marks = tuple((kind, key, self._lookup.generation(kind, key)) for kind, key in answer.sources)
-        turns = order.turns(answer.entries)
-        expires_at = self._clock.now() + _life_s(answer)
-        entry = cache.Entry(build, turns, marks, expires_at)
-        reply = entry.next_reply()
-        if len(reply) <= cache.REPLY_BYTES_MAX:
-            self._caches[via].put(packet, entry, len(reply) * turns)
-        return packet[:2] + reply
+        reply = build(0)
+        turns = max(1, min(order.turns(answer.entries), cache.ENTRY_BYTES_MAX // len(reply)))
+        entry = cache.Entry(reply, build, turns, marks, self._clock.now() + _life_s(answer))
+        self._caches[via].put(packet, entry)
+        return reply
 
     def _later(self, query: codec.Query, send: Send, work: Coroutine[None, None, None], name: str) -> None:
         if len(self._tasks) >= PENDING_MAX:
@@ -153,19 +168,23 @@ class Responder:
     async def _guard(self, query: codec.Query, send: Send, work: Coroutine[None, None, None]) -> None:
         try:
             await work
-        except Exception as error:  # the task's outer edge: one query's failure is its own
+        except Exception as error:  # noqa: BLE001 - the task's outer edge: one query's failure is its own
             self._report(query, error)
             send(self._error(query, SERVFAIL))
 
     async def _after_fetch(self, packet: bytes, query: codec.Query, via: Via, send: Send, unknown: Unknown) -> None:
+        if await self._wait_for(unknown):
+            self._dispatch(packet, query, via, send, fetched=True)
+        else:
+            send(self._error(query, SERVFAIL))
+
+    async def _wait_for(self, unknown: Unknown) -> bool:
+        """Share one fetch among all that need it."""
         source = (unknown.kind, unknown.key)
         task = self._fetches.get(source)
         if task is None:
             task = self._fetches[source] = self._tasks.spawn(self._fetch(source), "fetch-view")
-        if await asyncio.shield(task):
-            self._dispatch(packet, query, via, send, fetched=True)
-        else:
-            send(self._error(query, SERVFAIL))
+        return await asyncio.shield(task)
 
     async def _fetch(self, source: tuple[str, str]) -> bool:
         """Ask the lookup once for all that wait for `source`; False when it could not, or not in time."""
@@ -181,7 +200,7 @@ class Responder:
         return True
 
     async def _recurse(self, recursor: Recursor, query: codec.Query, via: Via, send: Send) -> None:
-        budget = limits.budget(via, query.edns.size if query.edns is not None else None, self._zone.settings)
+        budget = self._budget(query, via)
         reply = await recursor.resolve(query, tcp=via is Via.TCP, size=min(budget.bytes_max, codec.OWN_UDP_BYTES))
         if reply is None:
             send(self._error(query, SERVFAIL))
@@ -190,6 +209,45 @@ class Responder:
         else:
             send(reply)
 
+    def _leads_away(self, answer: Answer, kind: int) -> bool:
+        """Is the answer an alias whose addresses can be added: a name of ours, or any when there are recursors?"""
+        target = _alias(answer.entries)
+        if target is None or kind not in (A, AAAA):
+            return False
+        return self._recursor is not None or isinstance(parse_name(target, self._zone.domains), Question)
+
+    async def _follow(self, query: codec.Query, via: Via, send: Send, answer: Answer) -> None:
+        """Reply with an alias and what it leads to, at most ALIASES_MAX steps far (RFC 1034 section 3.6.2)."""
+        entries = order.cut(order.shuffle(answer.entries, self._rng), answer.limit)
+        for _ in range(ALIASES_MAX):
+            target = _alias(entries[-1:])
+            if target is None:
+                break
+            question = parse_name(target, self._zone.domains)
+            if not isinstance(question, Question):
+                if self._recursor is not None:
+                    found = await self._recursor.addresses(target, query.kind)
+                    entries += [Entry((record,)) for record in found]
+                break
+            step = await self._ask(question, query.kind)
+            entries += order.cut(order.shuffle(step.entries, self._rng), step.limit)
+        whole = msgspec.structs.replace(answer, entries=tuple(entries))
+        send(codec.encode_answer(query, whole, entries, self._budget(query, via), recursion=self._recursor is not None))
+
+    async def _ask(self, question: Question, kind: int) -> Answer:
+        """The answer to a question of ours, fetching what it needs."""
+        found = self._asker(fetched=False).answer(question, kind)
+        if isinstance(found, Unknown):
+            await self._wait_for(found)
+            found = self._asker(fetched=True).answer(question, kind)
+        return found if isinstance(found, Answer) else Answer(rcode=SERVFAIL)
+
+    def _asker(self, *, fetched: bool) -> Asker:
+        return Asker(self._zone, self._lookup, int(self._clock.wall()), fetched=fetched)
+
+    def _budget(self, query: codec.Query, via: Via) -> limits.Budget:
+        return limits.budget(via, query.edns.size if query.edns is not None else None, self._zone.settings)
+
     def _error(self, query: codec.Query, rcode: int) -> bytes:
         self.stats.failures += rcode == SERVFAIL
         return codec.encode_error(query, rcode, recursion=self._recursor is not None)
@@ -197,6 +255,14 @@ class Responder:
     def _report(self, query: codec.Query, error: Exception) -> None:
         name = b".".join(query.name).decode("ascii", "backslashreplace")
         log.error("dns query failed", name=name, type=query.kind, error=str(error), exc_info=error)
+
+
+def _alias(entries: Sequence[Entry]) -> Name | None:
+    """Where the entries lead when they are an alias."""
+    for entry in entries:
+        if isinstance(entry.answers[0], AliasRecord):
+            return entry.answers[0].target
+    return None
 
 
 def _refusal(query: codec.Query) -> int:

@@ -23,7 +23,10 @@ _PORT_TRIES = 20
 
 
 class DnsServer:
-    """`await start(addresses, port)`, `await close()`; `reload(settings)` in between. Port 0 takes a free one."""
+    """`await start(addresses, port)`, `await close()`; `reload(settings)` in between. Port 0 takes a free one.
+
+    ValueError when `settings` name a domain or a recursor that cannot be one.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,8 @@ class DnsServer:
         self._settings = settings
         self._endpoints: set[tuple[str, int]] = set()
         zone = make_zone(settings, node_name, datacenter)
+        for text in settings.recursors:
+            parse_recursor(text)
         self._responder = Responder(zone, None, lookup, clock, rng or random.Random())
         self._listeners: list[UdpListener | TcpListener] = []
         self.port = 0

@@ -1,4 +1,4 @@
-"""What DNS is told by the configuration, and the zone that follows from it. Made by the agent's boot; read by every core here.
+"""What DNS is told by the configuration, and the zone that follows from it. Made by boot, read by every core here.
 
 The fields are those of the agent's `DnsConfig`, so that boot may write
 `msgspec.convert(config.dns, DnsSettings, from_attributes=True)`.
@@ -21,7 +21,10 @@ class SoaSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DnsSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`service_ttl_s` maps a service name, a prefix `web*` or `*` to seconds. `recursors` are `host`, `host:port`, `[v6]:port`."""
+    """`service_ttl_s` maps a service name, a prefix `web*` or `*` to seconds.
+
+    `recursors` are `IP`, `IP:port` or `[IPv6]:port`; `udp_answer_limit` counts for clients without EDNS.
+    """
 
     domain: str = "consul"
     alt_domain: str = ""
@@ -38,7 +41,7 @@ class DnsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Zone(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of the name space that this agent answers for. `domains` are lower-case names: the domain, then the alternative."""
+    """The part of the name space that this agent answers for. `domains`, in lower case: the domain, the alternative."""
 
     settings: DnsSettings
     domains: tuple[Name, ...]

@@ -87,7 +87,7 @@ class _Connection(asyncio.Protocol):
         self._restart_timer()
         self._listener.opened(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()

@@ -41,7 +41,7 @@ class UdpListener(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
 
@@ -51,7 +51,7 @@ class UdpListener(asyncio.DatagramProtocol):
     def resume_writing(self) -> None:
         self._full = False
 
-    def error_received(self, exc: Exception) -> None:
+    def error_received(self, _exc: Exception) -> None:
         """An earlier reply could not be delivered (ICMP): the client's matter."""
 
     def datagram_received(self, data: bytes, addr: Peer) -> None:

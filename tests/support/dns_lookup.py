@@ -12,6 +12,9 @@ from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService, Weights
 
 
+EVEN = Weights()
+
+
 class FakeLookup:
     """`known` False starts with nothing known: each thing must be fetched first. `broken` makes every fetch fail."""
 
@@ -81,7 +84,7 @@ def instance(
     status: str = "passing",
     node_address: str = "",
     node: str = "",
-    weights: Weights = Weights(),
+    weights: Weights = EVEN,
     check_id: str = "c1",
 ) -> ServiceInstance:
     name = node or f"n{number}"
