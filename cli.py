@@ -1,6 +1,6 @@
 """The `chowk` command: a table of commands, each imported only when it is used. Called by the console script.
 
-Everything but `agent`, `demo`, `validate`, `version` and `keygen` talks HTTP with a running agent.
+Everything but `agent`, `validate`, `version` and `keygen` talks HTTP with a running agent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ COMMANDS = {
     "catalog": Entry(f"{_ROOM}.catalog", "List datacenters, nodes and services of the catalog."),
     "config": Entry(f"{_ROOM}.config_entries", "Write, read, list and delete config entries."),
     "connect": Entry(f"{_ROOM}.connect", "The mesh: run a sidecar proxy, look after the certificate authority."),
-    "demo": Entry(f"{_ROOM}.demo", "One agent with demo services and their mesh, to try things on."),
     "force-leave": Entry(f"{_ROOM}.force_leave", "Make a failed member leave the cluster."),
     "info": Entry(f"{_ROOM}.info", "Show the counters of the agent."),
     "intention": Entry(f"{_ROOM}.intention", "Say which service may call which."),

@@ -1,0 +1,263 @@
+"""The one place that knows everyone: makes the agent's rooms, starts them in order, reloads them, and ends them.
+
+Called by the `agent` and `demo` commands. Ports are bound first, so that a second agent fails before it disturbs anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from chowk import __version__
+from chowk.agent.api.app import make_app
+from chowk.agent.api.context import ApiContext
+from chowk.agent.api.serve import ApiServer
+from chowk.agent.checks.scheduler import CheckScheduler
+from chowk.agent.children import Child
+from chowk.agent.client.pool import ServerClient
+from chowk.agent.config.model import AgentConfig
+from chowk.agent.config.problems import ConfigError
+from chowk.agent.config.reload import reload_diff
+from chowk.agent.identity import AgentFolder
+from chowk.agent.local.registrations import Registrations
+from chowk.agent.local.state import LocalState
+from chowk.agent.lookup import ViewLookup
+from chowk.agent.proxies.leaves import LeafCache
+from chowk.agent.proxies.supervisor import ProxySupervisor
+from chowk.agent.sync import Syncer
+from chowk.agent.views.views import Views
+from chowk.core.errors import ChowkError
+from chowk.core.records.node import Node
+from chowk.core.runtime.clock import SystemClock
+from chowk.core.server_options import ServerOptions
+from chowk.dns.server import DnsServer
+from chowk.dns.settings import DnsSettings
+
+log = structlog.get_logger("chowk.agent")
+LEAVE_TIMEOUT_S = 5.0
+SERVER_SOCKET = "server.sock"
+
+
+class Agent:
+    """One agent. `load` builds its configuration anew, for reloads; it raises ConfigError when the files are wrong."""
+
+    def __init__(self, config: AgentConfig, load: Callable[[], AgentConfig]) -> None:
+        self.config = config
+        self._load = load
+        self._clock = SystemClock()
+        self._rng = random.Random()
+        self._folder = AgentFolder("" if config.dev else config.data_dir)
+        self._stop = asyncio.Event()
+        self._leave_asked = False
+        self._closers: list[Callable[[], Any]] = []
+
+    # --- life
+
+    async def start(self) -> None:
+        """Start everything. ChowkError or OSError with a clear text when a port, folder or child cannot be had."""
+        self._folder.open()
+        self._closers.append(self._folder.close)
+        config = self.config
+        run_dir = self._folder.run_dir
+        node = self._make_node(config)
+        self.client = ServerClient(run_dir / SERVER_SOCKET, self._clock)
+        self.views = Views(self.client, self._clock)
+        registrations = Registrations(self._folder.data_dir) if self._folder.data_dir else None
+        ports = range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1)
+        self.local = LocalState(node, self._clock, registrations, ports)
+        self.local.load(config.services, config.checks)
+        self.syncer = Syncer(self.local, self.client, self._clock)
+        self.checks = CheckScheduler(self.local, config.checks_config, self._clock)
+        self.proxies = ProxySupervisor(lambda: self.config, self.local, self.views, self.client, run_dir, self._clock)
+        self.leaves = LeafCache(self.client, self._clock)
+        await self._start_listeners()
+        await self._start_server(node)
+        await self._start(self.client)
+        await self._start(self.views)
+        await self._start(self.syncer)
+        await self._start(self.checks)
+        await self._start(self.leaves)
+        await self.proxies.start()
+        self._closers.append(lambda: self.proxies.close(stop_proxies=True))
+        for warning in config.warnings:
+            log.warning(warning)
+
+    async def close(self) -> None:
+        """End everything, last started first."""
+        for close in reversed(self._closers):
+            result = close()
+            if result is not None:
+                await result
+        self._closers.clear()
+
+    async def run(self) -> None:
+        """Serve until a signal or `leave` ends it, then leave the cluster where that is configured."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._ask_stop, "SIGTERM", self.config.leave_on_terminate)
+        loop.add_signal_handler(signal.SIGINT, self._ask_stop, "SIGINT", not self.config.skip_leave_on_interrupt)
+        reloads = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, reloads.set)
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            while not stop.done():
+                hangup = asyncio.ensure_future(reloads.wait())
+                await asyncio.wait({stop, hangup}, return_when=asyncio.FIRST_COMPLETED)
+                hangup.cancel()
+                if reloads.is_set() and not stop.done():
+                    reloads.clear()
+                    await self._reload_on_signal()
+        finally:
+            stop.cancel()
+        if self._leave_asked:
+            await self._leave_catalog()
+
+    # --- what the API may ask
+
+    async def reload(self) -> None:
+        """Take the files as they are now. ConfigError (nothing changes then) when they are wrong."""
+        new = msgspec.structs.replace(self._load(), node_id=self.config.node_id)
+        for name in reload_diff(self.config, new):
+            log.warning("this setting changes only with a restart", setting=name)
+        keep = self.config
+        self.config = msgspec.structs.replace(
+            keep,
+            services=new.services,
+            checks=new.checks,
+            node_meta=new.node_meta,
+            checks_config=new.checks_config,
+            dns=msgspec.structs.replace(new.dns, domain=keep.dns.domain, alt_domain=keep.dns.alt_domain),
+            limits=new.limits,
+            http=new.http,
+            log_level=new.log_level,
+            files=new.files,
+            warnings=new.warnings,
+        )
+        self.local.set_node(self._make_node(self.config))
+        self.local.load(new.services, new.checks)
+        self.checks.reload(self.config.checks_config)
+        self.dns.reload(dns_settings(self.config))
+        self.syncer.trigger()
+        for warning in new.warnings:
+            log.warning(warning)
+        log.info("configuration reloaded", services=len(new.services), files=len(new.files))
+
+    async def leave(self) -> None:
+        """Leave the cluster and stop."""
+        self._ask_stop("leave", True)
+
+    def members(self) -> list[dict[str, Any]]:
+        """This host as Consul's `agent/members` shows one; gossip will add the others."""
+        config = self.config
+        role = {"role": "consul", "bootstrap": "1"} if config.server else {"role": "node"}
+        return [
+            {
+                "Name": config.node_name,
+                "Addr": config.advertise_addr,
+                "Port": config.ports.serf_lan,
+                "Tags": {**role, "dc": config.datacenter, "id": config.node_id, "build": __version__, "vsn": "2"},
+                "Status": 1,
+                "ProtocolMin": 1,
+                "ProtocolMax": 5,
+                "ProtocolCur": 2,
+                "DelegateMin": 2,
+                "DelegateMax": 5,
+                "DelegateCur": 4,
+            }
+        ]
+
+    # --- parts
+
+    async def _start(self, part: Any) -> None:
+        await part.start()
+        self._closers.append(part.close)
+
+    def _make_node(self, config: AgentConfig) -> Node:
+        node_id = self._folder.node_id(config.node_id)
+        self.config = msgspec.structs.replace(config, node_id=node_id)
+        return Node(
+            id=node_id,
+            node=config.node_name,
+            address=config.advertise_addr,
+            datacenter=config.datacenter,
+            tagged_addresses={"lan": config.advertise_addr, "wan": config.advertise_addr, **config.tagged_addresses},
+            meta=config.node_meta,
+        )
+
+    async def _start_listeners(self) -> None:
+        config = self.config
+        if config.ports.http > 0:
+            context = ApiContext(
+                config=lambda: self.config,
+                client=self.client,
+                views=self.views,
+                clock=self._clock,
+                local=self.local,
+                checks=self.checks,
+                syncer=self.syncer,
+                proxies=self.proxies,
+                leaves=self.leaves,
+                reload=self.reload,
+                leave=self.leave,
+                members=self.members,
+                rng=self._rng,
+            )
+            self.http = ApiServer(make_app(context), config.addresses.http, config.ports.http)
+            await self._start(self.http)
+        lookup = ViewLookup(self.views, self.client, config.datacenter)
+        self.dns = DnsServer(lookup, dns_settings(config), config.node_name, config.datacenter, self._clock, self._rng)
+        if config.ports.dns > 0:
+            await self.dns.start(config.addresses.dns, config.ports.dns)
+            self._closers.append(self.dns.close)
+
+    async def _start_server(self, node: Node) -> None:
+        config = self.config
+        if not config.server:
+            return
+        options = ServerOptions(
+            node_id=node.id,
+            node_name=node.node,
+            datacenter=config.datacenter,
+            address=f"{config.advertise_addr}:{config.ports.server}",
+            socket_path=str(self._folder.run_dir / SERVER_SOCKET),
+            data_dir=str(self._folder.data_dir or ""),
+            log_level=config.log_level,
+            log_json=config.log_json,
+            ca_provider=config.connect.ca_provider,
+            ca_config=config.connect.ca_config,
+            default_intention_policy=config.default_intention_policy,
+            config_entries=config.config_entries,
+            parent_pid=os.getpid(),
+        )
+        server = Child("server", "chowk.server.main", lambda: msgspec.to_builtins(options), self._clock)
+        await self._start(server)
+
+    async def _reload_on_signal(self) -> None:
+        try:
+            await self.reload()
+        except ConfigError as error:
+            log.error("the configuration was not reloaded; the old one stays", error=str(error))
+
+    def _ask_stop(self, why: str, leave: bool) -> None:
+        if not self._stop.is_set():
+            log.info("stopping", why=why, leave=leave)
+        self._leave_asked = self._leave_asked or leave
+        self._stop.set()
+
+    async def _leave_catalog(self) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await self.syncer.leave()
+        except (TimeoutError, ChowkError) as error:
+            log.warning("could not leave the catalog", error=str(error))
+
+
+def dns_settings(config: AgentConfig) -> DnsSettings:
+    """What the DNS room needs of the configuration."""
+    return msgspec.convert(msgspec.to_builtins(config.dns), DnsSettings)

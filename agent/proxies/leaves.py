@@ -1,0 +1,127 @@
+"""Leaves for clients of `/v1/agent/connect/ca/leaf/:service`: keys made here, in memory only, renewed at half-life.
+
+Sidecars do not use these: each makes its own key. Called by the HTTP API; made by boot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+import structlog
+
+from chowk.agent.client.pool import ServerClient
+from chowk.connect.ca.keys import key_pem, make_csr, make_key
+from chowk.core.errors import ChowkError, TooManyRequests
+from chowk.core.records.ca import LeafCertificate
+from chowk.core.requests import CA_SIGN, SignRequest
+from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.tasks import TaskOwner
+
+log = structlog.get_logger("chowk.leaves")
+LEAVES_MAX: Final = 512
+"""Services whose leaves one agent holds for its clients; a further one is refused until an idle one lapses."""
+IDLE_S: Final = 72 * 3600.0
+SIGN_TIMEOUT_S: Final = 10.0
+RETRY_S_MIN: Final = 1.0
+RETRY_S_MAX: Final = 300.0
+JITTER: Final = 0.1
+
+
+class _Held:
+    """A service's leaf, and when somebody last asked for it."""
+
+    def __init__(self, leaf: LeafCertificate, used_at: float) -> None:
+        self.leaf = leaf
+        self.used_at = used_at
+        self.changed = asyncio.Event()
+
+
+class LeafCache:
+    """`leaf(service)` answers from memory once it has been signed; `wait_newer` serves blocking queries."""
+
+    def __init__(self, client: ServerClient, clock: Clock, node: str = "", rng: random.Random | None = None) -> None:
+        self._client = client
+        self._clock = clock
+        self._node = node
+        self._rng = rng or random.Random()
+        self._held: dict[str, _Held] = {}
+        self._signing: dict[str, asyncio.Lock] = {}
+        self._tasks = TaskOwner("leaves")
+
+    async def start(self) -> None:
+        """Nothing is signed before it is asked for."""
+
+    async def close(self) -> None:
+        """Forget every key."""
+        await self._tasks.close()
+        self._held.clear()
+
+    async def leaf(self, service: str) -> LeafCertificate:
+        """The current leaf of `service`, its key included. ChowkError when the servers do not sign it now."""
+        held = self._held.get(service)
+        if held is None:
+            held = await self._first(service)
+        held.used_at = self._clock.now()
+        return held.leaf
+
+    async def wait_newer(self, service: str, index: int, timeout_s: float) -> LeafCertificate:
+        """The leaf as soon as its modify_index is over `index`, or after `timeout_s` as it is."""
+        await self.leaf(service)
+        held = self._held[service]
+        try:
+            async with asyncio.timeout(timeout_s):
+                while held.leaf.modify_index <= index:
+                    await held.changed.wait()
+        except TimeoutError:
+            pass
+        return held.leaf
+
+    async def _first(self, service: str) -> _Held:
+        async with self._signing.setdefault(service, asyncio.Lock()):
+            held = self._held.get(service)
+            if held is None:
+                if len(self._held) >= LEAVES_MAX:
+                    raise TooManyRequests(f"this agent holds leaves for {LEAVES_MAX} services already")
+                held = self._held[service] = _Held(await self._sign(service), self._clock.now())
+                self._tasks.spawn(self._renew(service, held), f"renew:{service}")
+        self._signing.pop(service, None)
+        return held
+
+    async def _sign(self, service: str) -> LeafCertificate:
+        key = make_key()
+        request = SignRequest(service=service, csr_pem=make_csr(key, service), node=self._node)
+        reply = await self._client.call(CA_SIGN, request, timeout_s=SIGN_TIMEOUT_S)
+        return msgspec.structs.replace(reply.leaf, private_key_pem=key_pem(key).decode())
+
+    async def _renew(self, service: str, held: _Held) -> None:
+        retry_s = RETRY_S_MIN
+        while True:
+            await self._clock.sleep(self._renewal_in_s(held.leaf))
+            if self._clock.now() - held.used_at > IDLE_S:
+                del self._held[service]
+                return
+            try:
+                leaf = await self._sign(service)
+            except ChowkError as error:
+                log.error("cannot renew a leaf", service=service, valid_before=held.leaf.valid_before, error=str(error))
+                await self._clock.sleep(retry_s)
+                retry_s = min(retry_s * 2, RETRY_S_MAX)
+                continue
+            retry_s = RETRY_S_MIN
+            held.leaf = leaf
+            held.changed.set()
+            held.changed = asyncio.Event()
+
+    def _renewal_in_s(self, leaf: LeafCertificate) -> float:
+        """Seconds until half of its life is over, give or take JITTER, so that renewals do not meet."""
+        begins, ends = (_unix(text) for text in (leaf.valid_after, leaf.valid_before))
+        half = begins + (ends - begins) / 2 * (1 + self._rng.uniform(-JITTER, JITTER))
+        return max(0.0, half - self._clock.wall())
+
+
+def _unix(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp()
