@@ -110,10 +110,12 @@ class StreamFrame(msgspec.Struct, frozen=True, kw_only=True):
 
     `reset` True starts a snapshot: the subscriber keeps showing what it has and collects anew; the frame with
     `snapshot_done` True ends it. Frames after that are live. `index` is the store's index as of this frame, also where
-    `events` is empty: a heartbeat that moves the index on.
+    `events` is empty: a heartbeat that moves the index on. `history` names the store the index belongs to: a server that
+    lost everything (it kept it in memory, say) counts from 1 again under another name.
     """
 
     index: int
     events: tuple[Event, ...] = ()
     reset: bool = False
     snapshot_done: bool = False
+    history: str = ""

@@ -265,10 +265,14 @@ class ServerStatsReply(Message, frozen=True, kw_only=True):
 
 
 class SubscribeRequest(Message, frozen=True, kw_only=True):
-    """Follow a topic: a snapshot first, then live, for ever. With `index` set, live only if nothing was missed since."""
+    """Follow a topic: a snapshot first, then live, for ever. With `index` set, live only if nothing was missed since.
+
+    `history` is that of the frame `index` came from (see StreamFrame): an index of another history means nothing here.
+    """
 
     topic: Topic
     index: int = 0
+    history: str = ""
     token: str = ""
 
 

@@ -1,0 +1,171 @@
+"""The mesh's certificates: the root, and leaves signed under it. Pure but for the randomness of keys and serial numbers.
+
+From a signing request only the public key is taken: names, extensions and lifetimes are ours. Called by the leader.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from chowk.connect.ca.keys import COMMON_NAME_CHARS_MAX, public_key_of_csr
+from chowk.connect.snapshot import SpiffeService
+from chowk.core.records.ca import CARoot, LeafCertificate
+
+BACKDATED_S: Final = 60.0
+"""Certificates begin this long before they are made, for hosts whose clocks are behind."""
+_SERIAL_BITS: Final = 62
+"""Of the root: its serial number is a field of a record, and travels as a 64-bit integer."""
+
+
+class Authority:
+    """A root with its private key. Never printed, never encoded: only `sign_leaf` uses the key."""
+
+    def __init__(self, root: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+        if _public_bytes(root.public_key()) != _public_bytes(key.public_key()):
+            raise ValueError("the private key is not that of the root certificate")
+        self._root = root
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"Authority({fingerprint(self._root)})"
+
+    @property
+    def expires_s(self) -> float:
+        """When the root ends, Unix seconds."""
+        return self._root.not_valid_after_utc.timestamp()
+
+    def sign_leaf(self, identity: SpiffeService, csr_pem: str, now_s: float, ttl_s: float) -> LeafCertificate:
+        """A leaf for the CSR's public key that proves `identity`, valid `ttl_s` from `now_s` (Unix) or till the root ends.
+
+        InvalidRequest when the CSR is none, is not signed by its own key or has another kind of key.
+        """
+        public_key = public_key_of_csr(csr_pem)
+        end = min(_time(now_s + ttl_s), self._root.not_valid_after_utc)
+        uri = str(identity)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(identity.service))
+            .issuer_name(self._root.subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(max(_time(now_s - BACKDATED_S), self._root.not_valid_before_utc))
+            .not_valid_after(end)
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(_authority_key_id(self._root), critical=False)
+        )
+        leaf = builder.sign(self._key, hashes.SHA256())
+        return LeafCertificate(
+            serial_number=_colons(leaf.serial_number.to_bytes(20, "big").lstrip(b"\0")),
+            cert_pem=leaf.public_bytes(serialization.Encoding.PEM).decode(),
+            service=identity.service,
+            service_uri=uri,
+            valid_after=_rfc3339(leaf.not_valid_before_utc),
+            valid_before=_rfc3339(leaf.not_valid_after_utc),
+        )
+
+
+def make_root(key: ec.EllipticCurvePrivateKey, cluster_id: str, now_s: float, ttl_s: float) -> x509.Certificate:
+    """A self-signed root of the trust domain `<cluster_id>.consul`."""
+    subject = _name(f"chowk CA {cluster_id[:8]}")
+    public_key = key.public_key()
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(public_key)
+        .serial_number(1 + secrets.randbits(_SERIAL_BITS))
+        .not_valid_before(_time(now_s - BACKDATED_S))
+        .not_valid_after(_time(now_s + ttl_s))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{cluster_id}.consul")]),
+            critical=False,
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def root_record(root: x509.Certificate, *, active: bool) -> CARoot:
+    """The root as the registry keeps it."""
+    return CARoot(
+        id=fingerprint(root),
+        name="Consul CA Root Cert",
+        serial_number=root.serial_number,
+        signing_key_id=_colons(_key_id(root)),
+        external_trust_domain=_domain(root),
+        not_before=_rfc3339(root.not_valid_before_utc),
+        not_after=_rfc3339(root.not_valid_after_utc),
+        root_cert_pem=root.public_bytes(serialization.Encoding.PEM).decode(),
+        active=active,
+    )
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """The colon-separated SHA-256 of a certificate."""
+    return _colons(certificate.fingerprint(hashes.SHA256()))
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:COMMON_NAME_CHARS_MAX])])
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _authority_key_id(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier(_key_id(root), None, None)
+
+
+def _key_id(certificate: x509.Certificate) -> bytes:
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+
+
+def _domain(root: x509.Certificate) -> str:
+    names = root.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uri = names.get_values_for_type(x509.UniformResourceIdentifier)[0]
+    return uri.removeprefix("spiffe://").removesuffix(".consul")
+
+
+def _public_bytes(key: object) -> bytes:
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("not an EC key")  # noqa: TRY004  the caller handed a certificate whose content is wrong
+    return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _colons(data: bytes) -> str:
+    return ":".join(f"{byte:02x}" for byte in data)

@@ -1,0 +1,114 @@
+"""What a server does while it leads: names the cluster once, is its CA, writes the config entries it was started with.
+
+A duty that fails is tried again with growing pauses until it is done or the server leads no more. Made by `server.server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from chowk.connect.intentions.entries import check_entry
+from chowk.core.commands import SetSystemMetadata, UpsertConfigEntry
+from chowk.core.errors import ChowkError
+from chowk.core.records.config_entry import AnyConfigEntry
+from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.tasks import TaskOwner
+from chowk.core.server_options import ServerOptions
+from chowk.server.leader.authority import CertificateAuthority
+from chowk.server.leader.keystore import DiskKeys, MemoryKeys
+from chowk.server.port import Consensus
+from chowk.server.rpc.writes import Writes
+from chowk.server.state.machine import StoreMachine
+from chowk.server.state.store import CLUSTER_ID
+
+log = structlog.get_logger("chowk.leader")
+RETRY_S_FIRST: Final = 0.1
+RETRY_S_MAX: Final = 10.0
+WATCH_S: Final = 3600.0
+WARN_FRACTION: Final = 0.25
+CRITICAL_FRACTION: Final = 0.10
+
+
+class LeaderDuties:
+    """`start` before consensus starts; `close` ends them. `authority` signs while this server leads."""
+
+    def __init__(
+        self, options: ServerOptions, machine: StoreMachine, consensus: Consensus, writes: Writes, clock: Clock
+    ) -> None:
+        self._options = options
+        self._machine = machine
+        self._consensus = consensus
+        self._writes = writes
+        self._clock = clock
+        self._tasks = TaskOwner("leader")
+        self._term: asyncio.Task[None] | None = None
+        keys = DiskKeys(Path(options.data_dir) / "server" / "ca") if options.data_dir else MemoryKeys()
+        self.authority = CertificateAuthority(options, machine, writes, keys, clock)
+        self.done = asyncio.Event()
+        """Set while everything that a new leader owes is done."""
+
+    def start(self) -> None:
+        """Follow who leads."""
+        self._consensus.on_leadership(self._led)
+
+    async def close(self) -> None:
+        """End every duty."""
+        self.authority.resign()
+        await self._tasks.close()
+
+    def _led(self, leading: bool) -> None:
+        if self._term is not None:
+            self._term.cancel()
+            self._term = None
+        self.done.clear()
+        self.authority.resign()
+        if leading:
+            self._term = self._tasks.spawn(self._lead(), "term")
+
+    async def _lead(self) -> None:
+        pause_s = RETRY_S_FIRST
+        while True:
+            try:
+                await self._name_cluster()
+                await self.authority.establish()
+                await self._write_entries()
+            except (ChowkError, OSError) as error:
+                log.error("a duty of the leader failed; trying again", error=str(error), in_s=pause_s)
+                await self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_S_MAX)
+            else:
+                break
+        self.done.set()
+        await self._watch()
+
+    async def _name_cluster(self) -> None:
+        if not self._machine.store.cluster_id:
+            await self._writes.propose(SetSystemMetadata(key=CLUSTER_ID, value=str(uuid.uuid4())))
+
+    async def _write_entries(self) -> None:
+        """Entries of the configuration are written when there are none of their kind and name, as Consul does."""
+        for tree in self._options.config_entries:
+            try:
+                entry: AnyConfigEntry = msgspec.convert(tree, AnyConfigEntry)
+                check_entry(entry)
+            except (msgspec.ValidationError, ChowkError) as error:
+                log.error("a config entry of the configuration is not usable", entry=tree.get("Name"), error=str(error))
+                continue
+            if (entry.kind, entry.name) not in self._machine.store.entries:
+                await self._writes.propose(UpsertConfigEntry(entry=entry, cas=0))
+
+    async def _watch(self) -> None:
+        """Tell of the root's end in good time."""
+        while True:
+            remaining_s = self.authority.remaining_s
+            lifetime_s = 10 * 365 * 86_400.0
+            if remaining_s is not None and remaining_s < WARN_FRACTION * lifetime_s:
+                level = log.error if remaining_s < CRITICAL_FRACTION * lifetime_s else log.warning
+                level("the mesh's root certificate ends", in_days=round(remaining_s / 86_400, 1))
+            await self._clock.sleep(WATCH_S)

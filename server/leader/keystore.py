@@ -1,0 +1,85 @@
+"""Where the CA's private key lives: one file a root in `data_dir/server/ca`, or this process's memory. Nowhere else.
+
+Files are 0600 in a 0700 folder, complete and synced before they have their name: a root is replicated only after its key is
+durable. Called by `server.leader.authority`, in a thread: these calls wait for the disk.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Protocol
+
+KEY_BYTES_MAX: Final = 16_384
+
+
+class KeyStore(Protocol):
+    """Keeps keys (PEM) by root id."""
+
+    def load(self, root_id: str) -> bytes | None:
+        """The key, None when there is none. OSError when it cannot be read, or others may read it."""
+        ...
+
+    def save(self, root_id: str, pem: bytes) -> None:
+        """Return when the key is durable. OSError."""
+        ...
+
+
+class MemoryKeys:
+    """For `-dev`: gone with the process."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, bytes] = {}
+
+    def load(self, root_id: str) -> bytes | None:
+        """The key of a root."""
+        return self._keys.get(root_id)
+
+    def save(self, root_id: str, pem: bytes) -> None:
+        """Keep the key of a root."""
+        self._keys[root_id] = pem
+
+
+class DiskKeys:
+    """One file a root."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, root_id: str) -> bytes | None:
+        """The key of a root. A file that others may read is refused: its key may be known to them."""
+        path = self._path(root_id)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            if mode & 0o077:
+                raise PermissionError(f"{path} may be read by others (mode {mode & 0o777:o}): run chmod 600 on it")
+            return file.read(KEY_BYTES_MAX)
+
+    def save(self, root_id: str, pem: bytes) -> None:
+        """Write, sync, name, sync the folder."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path(root_id)
+        draft = path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(descriptor)
+        draft.rename(path)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _path(self, root_id: str) -> Path:
+        """The id is hexadecimal with colons; anything else is not let near a path."""
+        name = root_id.replace(":", "")
+        if not name or not set(name) <= set("0123456789abcdef"):
+            raise ValueError(f"not the id of a root: {root_id!r}")
+        return self._folder / f"{name}.pem"

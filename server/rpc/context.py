@@ -1,0 +1,46 @@
+"""What the endpoints of a server share. Made by `server.server`, handed to each endpoint module's `serve`."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+from chowk.core.records.ca import LeafCertificate
+from chowk.core.runtime.clock import Clock
+from chowk.core.server_options import ServerOptions
+from chowk.server.port import Consensus
+from chowk.server.rpc.gate import Gate
+from chowk.server.rpc.reads import Reads
+from chowk.server.rpc.writes import Writes
+from chowk.server.state.machine import StoreMachine
+from chowk.server.stream.publisher import Publisher
+
+
+class Signer(Protocol):
+    """Who holds the CA's key: the leader's duty."""
+
+    async def sign(self, service: str, csr_pem: str) -> LeafCertificate:
+        """A leaf for the CSR's public key. InvalidRequest, TooManyRequests, Unavailable while there is no key."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerContext:
+    """Every endpoint reads through `reads`, writes through `writes` and is offered through `gate`."""
+
+    options: ServerOptions
+    machine: StoreMachine
+    consensus: Consensus
+    reads: Reads
+    writes: Writes
+    publisher: Publisher
+    signer: Signer
+    gate: Gate
+    clock: Clock
+    rng: random.Random
+
+    @property
+    def default_allow(self) -> bool:
+        """What happens to a connection that no intention matches."""
+        return self.options.default_intention_policy != "deny"

@@ -1,0 +1,77 @@
+"""Health: instances with their checks, and checks by node, service or state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from chowk.core.errors import InvalidRequest
+from chowk.core.events import Topic
+from chowk.core.records.check import STATUSES, HealthCheck
+from chowk.core.records.node import Node
+from chowk.core.requests import (
+    HEALTH_INSTANCES,
+    HEALTH_NODE_CHECKS,
+    HEALTH_SERVICE_CHECKS,
+    HEALTH_STATE_CHECKS,
+    ChecksReply,
+    InstancesQuery,
+    InstancesReply,
+    Read,
+)  # fmt: skip
+from chowk.server.rpc.context import ServerContext
+from chowk.server.state import queries
+from chowk.server.state.changed import ANY_CHECK
+from chowk.server.state.store import Store
+
+
+def serve(context: ServerContext) -> None:
+    """Offer this noun's methods."""
+    context.gate.serve(HEALTH_INSTANCES, partial(_instances, context))
+    context.gate.serve(HEALTH_NODE_CHECKS, partial(_node_checks, context))
+    context.gate.serve(HEALTH_SERVICE_CHECKS, partial(_service_checks, context))
+    context.gate.serve(HEALTH_STATE_CHECKS, partial(_state_checks, context))
+
+
+async def _instances(context: ServerContext, query: InstancesQuery) -> InstancesReply:
+    if not query.name:
+        raise InvalidRequest("Missing service name")
+    topic = queries.health_topic(query.name, connect=query.connect)
+    meta, found = await context.reads.run(
+        query.options, (topic,), lambda store: queries.instances(store, query.name, connect=query.connect)
+    )
+    return InstancesReply(meta=meta, instances=found)
+
+
+async def _node_checks(context: ServerContext, request: Read) -> ChecksReply:
+    if not request.name:
+        raise InvalidRequest("Missing node name")
+    topic = queries.node_topic(request.name)
+    return await _checks(context, request, topic, lambda store: queries.checks_of(store, request.name))
+
+
+async def _service_checks(context: ServerContext, request: Read) -> ChecksReply:
+    if not request.name:
+        raise InvalidRequest("Missing service name")
+    topic = queries.health_topic(request.name)
+    return await _checks(context, request, topic, lambda store: queries.checks_of_service(store, request.name))
+
+
+async def _state_checks(context: ServerContext, request: Read) -> ChecksReply:
+    state = request.name
+    if state not in (*STATUSES, queries.ANY_STATE):
+        raise InvalidRequest(f'Invalid check state "{state}": use any, passing, warning or critical')
+    return await _checks(context, request, ANY_CHECK, lambda store: queries.checks_in(store, state))
+
+
+async def _checks(
+    context: ServerContext, request: Read, topic: Topic, read: Callable[[Store], tuple[HealthCheck, ...]]
+) -> ChecksReply:
+    """The checks, with the nodes they are of as these were at the same moment."""
+
+    def read_both(store: Store) -> tuple[tuple[HealthCheck, ...], tuple[Node, ...]]:
+        checks = read(store)
+        return checks, queries.nodes_of(store, checks)
+
+    meta, (checks, nodes) = await context.reads.run(request.options, (topic,), read_both)
+    return ChecksReply(meta=meta, checks=checks, nodes=nodes)

@@ -1,0 +1,101 @@
+"""How a read is done: how fresh it must be, how long it blocks, and what is truthfully known of the answer.
+
+- `stale`: what this server has, also when nobody leads.
+- default: on the leader what it has (its lease says nobody else leads); elsewhere after a read index.
+- `consistent`: always after a read index, so that a leader that does not know yet that it was replaced cannot answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from chowk.core.errors import InvalidRequest, NoPathToDatacenter
+from chowk.core.events import Topic
+from chowk.core.requests import CONSISTENT, DEFAULT, STALE, QueryMeta, QueryOptions
+from chowk.core.runtime.clock import Clock
+from chowk.server.port import Consensus
+from chowk.server.state.machine import StoreMachine
+from chowk.server.state.store import Store
+from chowk.server.stream.wakeups import Wakeups
+
+T = TypeVar("T")
+
+WAIT_S_DEFAULT: Final = 300.0
+WAIT_S_MAX: Final = 600.0
+BARRIER_TIMEOUT_S: Final = 7.0
+JITTER_FRACTION: Final = 16
+
+
+class Reads:
+    """Runs reads of the store for endpoints."""
+
+    def __init__(
+        self,
+        machine: StoreMachine,
+        consensus: Consensus,
+        wakeups: Wakeups,
+        datacenter: str,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._machine = machine
+        self._consensus = consensus
+        self._wakeups = wakeups
+        self._datacenter = datacenter
+        self._clock = clock
+        self._rng = rng
+
+    async def run(
+        self, options: QueryOptions, topics: tuple[Topic, ...], read: Callable[[Store], T]
+    ) -> tuple[QueryMeta, T]:
+        """`read`'s value and what is known of it; blocks while `min_index` is not passed by the index of `topics`."""
+        self._check(options)
+        await self.settle(options.consistency)
+        deadline = self._clock.now() + self._wait_s(options.max_wait_s)
+        while self._must_block(options, topics):
+            if not await self._wakeups.wait(topics, deadline - self._clock.now()):
+                break
+        if options.min_index:
+            await self.settle(options.consistency)
+        store = self._machine.store
+        return self._meta(options, store.changed.index(*topics)), read(store)
+
+    async def settle(self, consistency: str) -> None:
+        """Return when a read of this consistency may look at the store. NoLeader when it cannot be known."""
+        if consistency == STALE or (consistency == DEFAULT and self._consensus.is_leader):
+            return
+        await self._consensus.read_barrier(timeout_s=BARRIER_TIMEOUT_S)
+
+    def _must_block(self, options: QueryOptions, topics: tuple[Topic, ...]) -> bool:
+        """An index from beyond the end of this store is of another one: the answer tells the client to start again."""
+        store = self._machine.store
+        if not options.min_index or (options.consistency != STALE and options.min_index > max(1, store.index)):
+            return False
+        return store.changed.index(*topics) <= options.min_index
+
+    def _check(self, options: QueryOptions) -> None:
+        self.check_datacenter(options.datacenter)
+        if options.consistency not in (DEFAULT, STALE, CONSISTENT):
+            raise InvalidRequest(f'Unknown consistency mode "{options.consistency}": use default, stale or consistent')
+        if options.min_index < 0:
+            raise InvalidRequest("Invalid index")
+
+    def check_datacenter(self, datacenter: str) -> None:
+        """NoPathToDatacenter when `datacenter` is not ours ("" is)."""
+        if datacenter not in ("", self._datacenter):
+            raise NoPathToDatacenter
+
+    def _wait_s(self, asked_s: float) -> float:
+        """Up to a sixteenth more than asked, so that clients that were answered together do not come back together."""
+        wait_s = min(asked_s, WAIT_S_MAX) if asked_s > 0 else WAIT_S_DEFAULT
+        return wait_s + self._rng.uniform(0.0, wait_s / JITTER_FRACTION)
+
+    def _meta(self, options: QueryOptions, index: int) -> QueryMeta:
+        return QueryMeta(
+            index=index,
+            known_leader=bool(self._consensus.leader),
+            last_contact_ms=int(self._consensus.last_contact_s * 1000),
+            consistency="leader" if options.consistency == DEFAULT else options.consistency,
+        )

@@ -1,0 +1,50 @@
+"""How a write is done: a checked command becomes a log entry, and its apply's result the reply. Called by endpoints."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chowk.core import codec
+from chowk.core.commands import AnyCommand, Applied, Command, Envelope
+from chowk.core.errors import InternalError, InvalidRequest, OutcomeUnknown, TooLarge
+from chowk.core.requests import Write, WriteReply
+from chowk.core.runtime.clock import Clock
+from chowk.server.port import Consensus
+from chowk.server.state.machine import FORGOTTEN
+
+ENTRY_BYTES_MAX: Final = 1024 * 1024
+CLIENT_CHARS_MAX: Final = 128
+SEQUENCE_MAX: Final = 2**62
+WRITE_TIMEOUT_S: Final = 10.0
+
+
+class Writes:
+    """Proposes commands."""
+
+    def __init__(self, consensus: Consensus, clock: Clock) -> None:
+        self._consensus = consensus
+        self._clock = clock
+
+    def admit(self, write: Write, kinds: tuple[type[Command], ...], method: str) -> None:
+        """Refuse a command that is not one `method` is for: no caller reaches another noun, or the CA, through it."""
+        if not isinstance(write.command, kinds):
+            raise InvalidRequest(f"{method} does not take a command of type {type(write.command).__name__}")
+        if not write.client or len(write.client) > CLIENT_CHARS_MAX:
+            raise InvalidRequest(f"a write needs a client id of 1 to {CLIENT_CHARS_MAX} characters")
+        if not 0 <= write.sequence <= SEQUENCE_MAX:
+            raise InvalidRequest("a write needs a sequence number that is not negative")
+
+    async def propose(self, command: AnyCommand, client: str = "", sequence: int = 0) -> WriteReply:
+        """Replicate and apply. TooLarge, NoLeader, TooManyRequests: not written; OutcomeUnknown: perhaps."""
+        envelope = Envelope(client=client, sequence=sequence, time_s=self._clock.wall(), command=command)
+        entry = codec.pack(envelope)
+        if len(entry) > ENTRY_BYTES_MAX:
+            raise TooLarge(f"a write of {len(entry)} bytes is over the limit of {ENTRY_BYTES_MAX}")
+        result = await self._consensus.propose(entry, timeout_s=WRITE_TIMEOUT_S)
+        if not isinstance(result, Applied):
+            raise InternalError(f"an entry was applied with a result of type {type(result).__name__}")
+        if result.value == FORGOTTEN:
+            raise OutcomeUnknown(FORGOTTEN)
+        if result.value is not None:
+            raise InternalError(str(result.value))
+        return WriteReply(index=result.index, ok=result.ok)

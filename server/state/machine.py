@@ -1,0 +1,118 @@
+"""`apply`: one log entry in, a result and events out. Total, deterministic, without a clock of its own.
+
+`StoreMachine` is the `server.port.StateMachine` that consensus drives; whoever wants to know of changes calls `follow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from chowk.core import codec
+from chowk.core.commands import (
+    AnyCommand,
+    Applied,
+    DeleteConfigEntry,
+    DeleteIntention,
+    Deregister,
+    Envelope,
+    Register,
+    SetCAConfiguration,
+    SetCARoots,
+    SetSystemMetadata,
+    UpsertConfigEntry,
+    UpsertIntention,
+)  # fmt: skip
+from chowk.core.events import Event, Topic
+from chowk.server.state import authority, catalog, entries
+from chowk.server.state.changes import Changes
+from chowk.server.state.sessions import Forgotten
+from chowk.server.state.snapshot import freeze, thaw
+from chowk.server.state.store import Store
+
+NOT_A_COMMAND = "not a command"
+FORGOTTEN = "this write is a retry from too long ago to know whether it was applied"
+
+
+class Commit:
+    """What one applied entry did: `topics` is everything that changed, also what has no event."""
+
+    def __init__(self, index: int, events: tuple[Event, ...], topics: frozenset[Topic]) -> None:
+        self.index = index
+        self.events = events
+        self.topics = topics
+
+
+def apply(store: Store, index: int, envelope: Envelope) -> tuple[Applied, Commit]:
+    """Apply a command at `index`. A retry of an applied one gets that one's result and changes nothing."""
+    store.index = index
+    nothing = Commit(index, (), frozenset())
+    known = store.sessions.recall(envelope.client, envelope.sequence)
+    if isinstance(known, Forgotten):
+        return Applied(index=index, ok=False, value=FORGOTTEN), nothing
+    if known is not None:
+        return known, nothing
+    changes = Changes(store, index, envelope.time_s)
+    ok = _perform(store, changes, envelope.command)
+    events, topics = changes.finish()
+    result = Applied(index=index, ok=ok)
+    store.sessions.remember(envelope.client, envelope.sequence, result)
+    return result, Commit(index, events, topics)
+
+
+def _perform(store: Store, changes: Changes, command: AnyCommand) -> bool:
+    match command:
+        case Register():
+            catalog.register(store, changes, command)
+        case Deregister():
+            catalog.deregister(store, changes, command)
+        case UpsertIntention():
+            entries.upsert_intention(store, changes, command)
+        case DeleteIntention():
+            entries.delete_intention(store, changes, command)
+        case UpsertConfigEntry():
+            return entries.upsert_entry(store, changes, command)
+        case DeleteConfigEntry():
+            return entries.delete_entry(store, changes, command)
+        case SetCARoots():
+            return authority.set_roots(store, changes, command)
+        case SetCAConfiguration():
+            return authority.set_configuration(store, changes, command)
+        case SetSystemMetadata():
+            return authority.set_metadata(store, changes, command)
+    return True
+
+
+class StoreMachine:
+    """The store as a replicated state machine. `store` is replaced by a restore: never keep a reference to it."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self._on_commit: list[Callable[[Commit], None]] = []
+        self._on_restore: list[Callable[[], None]] = []
+
+    def follow(self, on_commit: Callable[[Commit], None], on_restore: Callable[[], None]) -> None:
+        """Call back after each applied entry, and after a snapshot replaced everything."""
+        self._on_commit.append(on_commit)
+        self._on_restore.append(on_restore)
+
+    def apply(self, index: int, entry: bytes) -> Applied:
+        """Apply one log entry. An entry that is no command (written by a newer version, say) changes nothing."""
+        try:
+            envelope = codec.unpack(entry, Envelope)
+        except ValueError as error:
+            self.store.index = index
+            return Applied(index=index, ok=False, value=f"{NOT_A_COMMAND}: {error}")
+        result, commit = apply(self.store, index, envelope)
+        for callback in self._on_commit:
+            callback(commit)
+        return result
+
+    def snapshot(self) -> Callable[[], Iterable[bytes]]:
+        """Freeze the state; the function returned yields its bytes and may run in a thread."""
+        return freeze(self.store)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace the state by a snapshot's. ValueError when it is not one; the state is then as it was."""
+        self.store = thaw(chunks)
+        for callback in self._on_restore:
+            callback()
