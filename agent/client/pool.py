@@ -122,17 +122,17 @@ class ServerClient:
         """Frames of a topic for ever, across lost connections: resumed by index, or started anew with a `reset`. Ends only
         when the iterator is closed, or with a ChowkError that trying again cannot mend (InvalidRequest, PermissionDenied).
         """
-        index, complete, delay_s = 0, False, RETRY_FIRST_S
+        index, history, complete, delay_s = 0, "", False, RETRY_FIRST_S
         while True:
             try:
                 connection = await self._wait_connection(None)
-                request = SubscribeRequest(topic=topic, index=index if complete else 0)
+                request = SubscribeRequest(topic=topic, index=index if complete else 0, history=history)
                 async with aclosing(connection.stream(SUBSCRIBE, request)) as frames:  # type: ignore[type-var]
                     async for frame in frames:
                         if frame.reset:
                             complete = False
                         complete = complete or frame.snapshot_done
-                        index, delay_s = frame.index, RETRY_FIRST_S
+                        index, history, delay_s = frame.index, frame.history, RETRY_FIRST_S
                         yield frame
             except (errors.InvalidRequest, errors.PermissionDenied):
                 raise
