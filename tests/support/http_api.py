@@ -1,0 +1,99 @@
+"""The HTTP API over real sockets: an aiohttp app on a free port, before a FakeServer, for one test at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from chowk.agent.api.app import make_app
+from chowk.agent.api.context import ApiContext
+from chowk.agent.api.routes import ROUTES
+from chowk.agent.api.serve import ApiServer
+from chowk.agent.client.pool import ServerClient
+from chowk.agent.config.model import AgentConfig
+from chowk.agent.views.views import Views
+from chowk.core.runtime.clock import SystemClock
+from support.fake_server import FakeServer
+
+
+@dataclass
+class Answer:
+    """One HTTP response, read whole."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        import json
+
+        return json.loads(self.body)
+
+
+@dataclass
+class Api:
+    """What a test drives: `config` may be replaced while it runs."""
+
+    server: FakeServer
+    context: ApiContext
+    http: ApiServer
+    session: aiohttp.ClientSession
+    config: AgentConfig
+
+    async def ask(self, method: str, path: str, **options: Any) -> Answer:
+        url = f"http://127.0.0.1:{self.http.port}{path}"
+        async with self.session.request(method, aiohttp.client.URL(url, encoded=True), **options) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        return await self.ask("GET", path, **options)
+
+    async def put(self, path: str, body: Any = None, **options: Any) -> Answer:
+        return await self.ask("PUT", path, **({"json": body} if body is not None else {}), **options)
+
+
+def with_api(
+    path: Path,
+    body: Callable[[Api], Awaitable[None]],
+    config: AgentConfig | None = None,
+    routes: Any = ROUTES,
+) -> None:
+    """Run `body` with everything up, for 30 s at most, and take it down."""
+
+    async def run() -> None:
+        server = FakeServer(path / "server.sock")
+        await server.start()
+        clock = SystemClock()
+        client = ServerClient(path / "server.sock")
+        views = Views(client, clock)
+        context = ApiContext(config=lambda: api.config, client=client, views=views, clock=clock)
+        api = Api(
+            server,
+            context,
+            None,
+            aiohttp.ClientSession(),
+            config or AgentConfig(node_name="n1"),  # type: ignore[arg-type]
+        )
+        api.http = ApiServer(make_app(context, routes), ("127.0.0.1",), 0)
+        await api.http.start()
+        await client.start()
+        await views.start()
+        try:
+            await asyncio.wait_for(body(api), 30)
+        finally:
+            await api.session.close()
+            await api.http.close()
+            await views.close()
+            await client.close()
+            await server.close()
+
+    asyncio.run(run())
