@@ -105,7 +105,9 @@ LOG_STREAM: Final = LogStream()
 
 def _as_text(event: Event) -> str:
     """`2026-11-22T21:00:00Z [INFO]  name: event key=value`, on one line."""
-    rest = {key: value for key, value in event.items() if key not in ("event", "level", "timestamp", "process", "exc_info")}
+    rest = {
+        key: value for key, value in event.items() if key not in ("event", "level", "timestamp", "process", "exc_info")
+    }
     name = str(event.get("level", "info")).lower()
     level = f"[{_NAMES.get(name, name.upper())}]"
     pairs = "".join(f" {key}={_printable(value)}" for key, value in rest.items())

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 from typing import Final
 
-from chowk.agent.api import catalog, config_entries, connect, health, intentions, operator, registration, status
+from chowk.agent.api import (
+    agent_checks,
+    agent_cluster,
+    agent_connect,
+    agent_metrics,
+    agent_monitor,
+    agent_self,
+    agent_services,
+    catalog,
+    config_entries,
+    connect,
+    health,
+    intentions,
+    operator,
+    registration,
+    status,
+)
 from chowk.agent.api.route import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *status.ROUTES,
+    *agent_services.ROUTES,
+    *agent_checks.ROUTES,
+    *agent_self.ROUTES,
+    *agent_metrics.ROUTES,
+    *agent_monitor.ROUTES,
+    *agent_cluster.ROUTES,
+    *agent_connect.ROUTES,
     *catalog.ROUTES,
     *registration.ROUTES,
     *health.ROUTES,

@@ -48,16 +48,24 @@ def read_plain(path: str) -> dict[str, Any]:
 
 def read_services(path: str) -> list[dict[str, Any]]:
     """The `service { … }` blocks and `services [ … ]` lists of a file. Failure when there is none."""
+    from chowk.agent.config.definitions import decode_service
+    from chowk.agent.config.problems import ConfigError, Problems
     from chowk.agent.config.tree import ListNode, ObjectNode, to_plain
 
     found = []
+    problems = Problems()
     for entry in read_document(path).entries:
         if entry.key.lower() not in ("service", "services"):
             continue
         for node in entry.value.items if isinstance(entry.value, ListNode) else (entry.value,):
             if not isinstance(node, ObjectNode):
                 raise Failure(f"{entry.position}: a service must be a block")
+            decode_service(node, problems)
             found.append(to_plain(node))
+    try:
+        problems.raise_if_any()
+    except ConfigError as error:
+        raise Failure(str(error)) from error
     if not found:
         raise Failure(f"{path}: no services: write them as `service {{ … }}` blocks")
     return found

@@ -14,12 +14,7 @@ from chowk.agent.commands.output import JSON, format_flag, show_json
 @make_command("validate", examples="chowk validate /etc/chowk.d\nchowk validate agent.hcl web.hcl")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE_OR_DIR...")
 @flag("--quiet", is_flag=True, help="Say nothing when all is well.")
-@flag(
-    "--config-format",
-    default="",
-    hidden=True,
-    help="Accepted for habit's sake; files are recognised by what they hold.",
-)
+@flag("--config-format", default="", expose_value=False, hidden=True, help="Files are recognised by what they hold.")
 @format_flag
 def command(paths: tuple[str, ...], quiet: bool, output_format: str) -> int:
     """Check configuration files, and all files of folders, together, as an agent would read them."""

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.cli_agent import CannedAgent, canned_agent
 
 from chowk.cli import run as run_cli
+from support.cli_agent import CannedAgent, canned_agent
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -1,0 +1,71 @@
+"""`/v1/agent/join`, `leave`, `force-leave`, `reload`, `maintenance`, `token`: what changes the agent as a whole."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from chowk.agent.api.agent_writes import applied, asked_enable
+from chowk.agent.api.errors import HttpError, bad_request, not_found
+from chowk.agent.api.replies import empty_reply
+from chowk.agent.api.request import ApiRequest
+from chowk.agent.api.route import Route
+
+TOKEN_TYPES: Final = frozenset({
+    "default", "agent", "agent_recovery", "config_file_service_registration", "replication",
+    "acl_token", "acl_agent_token", "acl_agent_master_token", "acl_replication_token",
+})  # fmt: skip
+
+
+async def join(request: ApiRequest) -> web.Response:
+    """This agent keeps no gossip: its cluster is itself and the servers it is configured with. 501, saying so."""
+    address = request.part("address", "Missing address")
+    raise HttpError(501, f"cannot join {address}: this agent runs without gossip")
+
+
+async def leave(request: ApiRequest) -> web.Response:
+    """Leave the cluster and stop; answered before the agent stops listening."""
+    if request.context.leave is not None:
+        await request.context.leave()
+    return empty_reply()
+
+
+async def force_leave(request: ApiRequest) -> web.Response:
+    """Make a failed member leave. One that is alive stays; one that nobody knows is 404."""
+    node = request.part("node", "Missing node name")
+    if node not in {member.get("Name") for member in request.context.members()}:
+        raise not_found(f"agent: No node found with name '{node}'")
+    return empty_reply()
+
+
+async def reload(request: ApiRequest) -> web.Response:
+    """Read the configuration files again. With an error in them nothing changes, and the answer names it."""
+    if request.context.reload is not None:
+        await request.context.reload()
+    return empty_reply()
+
+
+async def maintenance(request: ApiRequest) -> web.Response:
+    """`?enable=true|false&reason=`: take the whole node out of rotation, or back."""
+    enable, reason = asked_enable(request)
+    request.context.local.set_node_maintenance(enable, reason)
+    return applied(request)
+
+
+async def token(request: ApiRequest) -> web.Response:
+    """There are no ACLs whose token could be set."""
+    kind = request.part("type", "Missing token type")
+    if kind not in TOKEN_TYPES:
+        raise bad_request(f'Token "{kind}" is unknown')
+    raise HttpError(401, "ACL support disabled")
+
+
+ROUTES: Final = (
+    Route(("PUT",), "/v1/agent/join/{address:.*}", join, "agent:write"),
+    Route(("PUT",), "/v1/agent/leave", leave, "agent:write"),
+    Route(("PUT",), "/v1/agent/force-leave/{node:.*}", force_leave, "operator:write"),
+    Route(("PUT",), "/v1/agent/reload", reload, "agent:write"),
+    Route(("PUT",), "/v1/agent/maintenance", maintenance, "node:write"),
+    Route(("PUT",), "/v1/agent/token/{type:.*}", token, "agent:write"),
+)

@@ -1,0 +1,95 @@
+"""`GET /v1/agent/metrics`: the agent's counters, in Consul's JSON or for Prometheus (`?format=prometheus`).
+
+Gauges are computed when asked. Label sets are fixed (statuses, states), so that no name a client can choose grows them.
+What other rooms count in prometheus-client's default registry is shown too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+from aiohttp import web
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from chowk.agent.api.agent_self import format_wall
+from chowk.agent.api.context import ApiContext
+from chowk.agent.api.replies import json_reply
+from chowk.agent.api.request import ApiRequest
+from chowk.agent.api.route import Route
+from chowk.core.records.check import STATUSES
+
+PROXY_STATES: Final = ("running", "starting", "manual", "unlaunched")
+
+
+class AgentCollector:
+    """The gauges of one agent; made anew for each request."""
+
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by prometheus-client."""
+        local, client = self._context.local, self._context.client
+        yield _gauge("chowk_agent_services", "Services registered on this agent.", len(local.services))
+        checks = Counter(entry.check.status for entry in local.checks.values())
+        yield _labelled("chowk_agent_checks", "Checks of this agent by status.", "status", STATUSES, checks)
+        yield _gauge("chowk_agent_server_connected", "1 while a server is connected.", int(client.connected))
+        yield _gauge("chowk_agent_views", "Materialised views held.", len(self._context.views))
+        proxies = self._context.proxies.status() if self._context.proxies is not None else ()
+        states = Counter(proxy.state for proxy in proxies)
+        yield _labelled("chowk_agent_proxies", "Sidecars of this agent by state.", "state", PROXY_STATES, states)
+        reports = [proxy.report for proxy in proxies if proxy.report is not None]
+        for name, text in (
+            ("inbound_connections_open", "Connections open into the sidecars' services."),
+            ("inbound_denied_total", "Connections that intentions denied, since the sidecars' start."),
+            ("handshake_failures_total", "TLS handshakes that failed, since the sidecars' start."),
+        ):
+            yield _gauge(f"chowk_proxies_{name}", text, sum(getattr(report, name) for report in reports))
+
+
+async def metrics(request: ApiRequest) -> web.Response:
+    """All metrics."""
+    if request.query.get("format") == "prometheus":
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(AgentCollector(request.context))
+        text = generate_latest(REGISTRY) + generate_latest(registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    families = [*REGISTRY.collect(), *AgentCollector(request.context).collect()]
+    return json_reply(request, _as_consul(families, format_wall(request.context.clock.wall())))
+
+
+def _as_consul(families: list[Metric], timestamp: str) -> dict[str, Any]:
+    gauges, counters, samples = [], [], []
+    for family in families:
+        for sample in family.samples:
+            labels = {key: str(value) for key, value in sample.labels.items()}
+            if family.type == "counter" and sample.name.endswith("_total"):
+                counters.append(_summary(sample.name, sample.value, labels))
+            elif family.type in ("histogram", "summary") and sample.name.endswith(("_sum", "_count")):
+                samples.append(_summary(sample.name, sample.value, labels))
+            elif family.type in ("gauge", "unknown", "untyped"):
+                gauges.append({"Name": sample.name, "Value": sample.value, "Labels": labels})
+    return {"Timestamp": timestamp, "Gauges": gauges, "Points": [], "Counters": counters, "Samples": samples}
+
+
+def _summary(name: str, value: float, labels: dict[str, str]) -> dict[str, Any]:
+    figures = dict.fromkeys(("Rate", "Sum", "Min", "Max", "Mean"), value)
+    return {"Name": name, "Count": int(value), **figures, "Stddev": 0, "Labels": labels}
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _labelled(name: str, text: str, label: str, values: tuple[str, ...], found: Counter[str]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value in values:
+        family.add_metric([value], found[value])
+    return family
+
+
+ROUTES: Final = (Route(("GET",), "/v1/agent/metrics", metrics, "agent:read"),)
