@@ -121,7 +121,7 @@ def parse_recursor(text: str) -> Endpoint:
     Host names are refused: to look one up is what a recursor is for.
     """
     host, port = text, str(DNS_PORT)
-    if text.startswith("["):
+    if text.startswith("[") and "]" in text:
         host, _, rest = text[1:].partition("]")
         port = rest.removeprefix(":") if rest else port
     elif text.count(":") == 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 
 import msgspec
 import structlog
@@ -46,6 +47,7 @@ PENDING_MAX = 1024
 ALIASES_MAX = 3
 
 Send = Callable[[bytes], None]
+Work = Callable[[], Coroutine[None, None, None]]
 
 
 class Stats(msgspec.Struct):
@@ -125,16 +127,16 @@ class Responder:
         elif isinstance(question, ReverseQuestion) and query.kind in (PTR, ANY):
             found = asker.reverse(question)
         if isinstance(found, Answer) and self._leads_away(found, query.kind):
-            self._later(query, send, self._follow(query, via, send, found), "follow")
+            self._later(query, send, partial(self._follow, query, via, send, found), "follow")
         elif isinstance(found, Answer):
             send(self._reply(packet, query, via, found))
         elif isinstance(found, Unknown):
-            self._later(query, send, self._after_fetch(packet, query, via, send, found), "fetch")
+            self._later(query, send, partial(self._after_fetch, packet, query, via, send, found), "fetch")
         elif self._recursor is None:
             send(self._error(query, REFUSED))
         else:
             self.stats.recursions += 1
-            self._later(query, send, self._recurse(self._recursor, query, via, send), "recurse")
+            self._later(query, send, partial(self._recurse, self._recursor, query, via, send), "recurse")
 
     def _reply(self, packet: bytes, query: codec.Query, via: Via, answer: Answer) -> bytes:
         """The reply, kept in the wire cache where the same packet may come again."""
@@ -157,17 +159,16 @@ class Responder:
         self._caches[via].put(packet, entry)
         return reply
 
-    def _later(self, query: codec.Query, send: Send, work: Coroutine[None, None, None], name: str) -> None:
+    def _later(self, query: codec.Query, send: Send, work: Work, name: str) -> None:
         if len(self._tasks) >= PENDING_MAX:
-            work.close()
             self.stats.overloads += 1
             send(self._error(query, SERVFAIL))
             return
         self._tasks.spawn(self._guard(query, send, work), name)
 
-    async def _guard(self, query: codec.Query, send: Send, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, query: codec.Query, send: Send, work: Work) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - the task's outer edge: one query's failure is its own
             self._report(query, error)
             send(self._error(query, SERVFAIL))

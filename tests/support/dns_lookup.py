@@ -11,7 +11,6 @@ from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService, Weights
 
-
 EVEN = Weights()
 
 

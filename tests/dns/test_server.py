@@ -1,0 +1,248 @@
+"""The server over real sockets of the loopback, on the loop that the agent runs."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvloop
+
+from chowk.core.runtime.clock import SystemClock
+from chowk.core.runtime.sockets import PortTaken
+from chowk.dns import tcp as tcp_module
+from chowk.dns.server import DnsServer
+from chowk.dns.settings import DnsSettings
+from support.dns_lookup import FakeLookup, instance
+from support.dns_wire import ask_tcp, ask_udp, data, packet, rcode, read_frame
+
+SETTINGS = DnsSettings()
+
+
+def run(
+    scenario: Callable[[DnsServer], Awaitable[None]],
+    lookup: FakeLookup | None = None,
+    addresses: tuple[str, ...] = ("127.0.0.1",),
+) -> None:
+    async def body() -> None:
+        found = lookup or registry()
+        server = DnsServer(found, SETTINGS, "agent1", "dc1", SystemClock(), random.Random(1))
+        await server.start(addresses, 0)
+        try:
+            async with asyncio.timeout(30):
+                await scenario(server)
+        finally:
+            await server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(body())
+
+
+def registry() -> FakeLookup:
+    lookup = FakeLookup()
+    lookup.services["web"] = tuple(instance("web", number) for number in range(40))
+    return lookup
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def test_udp_and_tcp_answer_on_one_port() -> None:
+    async def scenario(server: DnsServer) -> None:
+        (small,) = await ask_udp("127.0.0.1", server.port, packet("web.service.consul"))
+        (large,) = await ask_tcp("127.0.0.1", server.port, packet("web.service.consul"))
+        assert len(data(small)) == 3
+        assert len(data(large)) == 40
+        assert server.stats().queries == 2
+
+    run(scenario)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this host has no ::1")
+def test_ipv4_and_ipv6_listen_side_by_side() -> None:
+    async def scenario(server: DnsServer) -> None:
+        for host in ("127.0.0.1", "::1"):
+            (reply,) = await ask_udp(host, server.port, packet("web.service.consul", edns=4096))
+            assert len(data(reply)) == 40
+
+    run(scenario, addresses=("127.0.0.1", "::1"))
+
+
+def test_a_taken_port_says_whose_and_leaves_nothing_open() -> None:
+    async def scenario(server: DnsServer) -> None:
+        second = DnsServer(registry(), SETTINGS, "agent1", "dc1", SystemClock())
+        with pytest.raises(PortTaken, match=f"DNS: .*{server.port}"):
+            await second.start(("127.0.0.2", "127.0.0.1"), server.port)
+        third = DnsServer(registry(), SETTINGS, "agent1", "dc1", SystemClock())
+        await third.start(("127.0.0.2",), server.port)
+        await third.close()
+
+    run(scenario)
+
+
+def test_many_queries_may_be_sent_at_once_on_one_connection() -> None:
+    async def scenario(server: DnsServer) -> None:
+        queries = [packet("web.service.consul", number=number) for number in range(500)]
+        replies = await ask_tcp("127.0.0.1", server.port, *queries)
+        assert sorted(int.from_bytes(reply[:2], "big") for reply in replies) == list(range(500))
+
+    run(scenario)
+
+
+def test_a_slow_query_does_not_hold_up_the_ones_behind_it() -> None:
+    lookup = registry()
+    lookup.known_everything = False
+    lookup.fetched = {("health", "web"), ("nodes", "")}
+    lookup.gate = asyncio.Event()
+
+    async def scenario(server: DnsServer) -> None:
+        slow, quick = packet("slow.service.consul", number=1), packet("web.service.consul", number=2)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for query in (slow, quick):
+            writer.write(len(query).to_bytes(2, "big") + query)
+        assert (await read_frame(reader))[:2] == b"\0\2"
+        writer.write_eof()
+        assert lookup.gate is not None
+        lookup.gate.set()
+        assert (await read_frame(reader))[:2] == b"\0\1"
+        assert await reader.read() == b""
+        writer.close()
+
+    run(scenario, lookup)
+
+
+def test_more_pending_queries_than_a_pipeline_takes_are_all_answered_in_the_end() -> None:
+    lookup = registry()
+    lookup.known_everything = False
+    lookup.gate = asyncio.Event()
+
+    async def scenario(server: DnsServer) -> None:
+        count = tcp_module.PIPELINE_MAX * 3
+        queries = [packet("web.service.consul", number=number) for number in range(count)]
+        asking = asyncio.ensure_future(ask_tcp("127.0.0.1", server.port, *queries))
+        while not lookup.fetches:
+            await asyncio.sleep(0)
+        assert server.stats().queries <= tcp_module.PIPELINE_MAX
+        assert lookup.gate is not None
+        lookup.gate.set()
+        replies = await asking
+        assert sorted(int.from_bytes(reply[:2], "big") for reply in replies) == list(range(count))
+
+    run(scenario, lookup)
+
+
+def test_a_query_may_come_byte_by_byte() -> None:
+    async def scenario(server: DnsServer) -> None:
+        query = packet("web.service.consul")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for byte in len(query).to_bytes(2, "big") + query:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert len(data(await read_frame(reader))) == 40
+        writer.close()
+
+    run(scenario)
+
+
+def test_a_connection_that_asks_nothing_in_time_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_module, "IDLE_TIMEOUT_S", 0.05)
+
+    async def scenario(server: DnsServer) -> None:
+        for start in (b"", b"\0", b"\x10\0abc"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(start)
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await reader.readexactly(1)
+            writer.close()
+
+    run(scenario)
+
+
+def test_over_the_cap_the_quietest_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_module, "CONNECTIONS_MAX", 3)
+
+    async def scenario(server: DnsServer) -> None:
+        query = packet("web.service.consul")
+        framed = len(query).to_bytes(2, "big") + query
+        streams = []
+        for _ in range(3):
+            streams.append(await asyncio.open_connection("127.0.0.1", server.port))
+            streams[-1][1].write(framed)
+            await read_frame(streams[-1][0])
+        streams[0][1].write(framed)  # so that the second is now the quietest
+        await read_frame(streams[0][0])
+        assert await ask_tcp("127.0.0.1", server.port, query)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await streams[1][0].readexactly(1)
+        streams[0][1].write(framed)
+        await read_frame(streams[0][0])
+        for _, writer in streams:
+            writer.close()
+
+    run(scenario)
+
+
+def test_garbage_over_both_transports_does_not_stop_the_answers() -> None:
+    async def scenario(server: DnsServer) -> None:
+        rng = random.Random(4)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as junk:
+            for _ in range(300):
+                junk.sendto(rng.randbytes(rng.randrange(0, 600)), ("127.0.0.1", server.port))
+        for _ in range(20):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(rng.randbytes(rng.randrange(1, 5000)))
+            writer.close()
+        (reply,) = await ask_udp("127.0.0.1", server.port, packet("web.service.consul"))
+        assert rcode(reply) == "NOERROR"
+        (reply,) = await ask_tcp("127.0.0.1", server.port, packet("web.service.consul"))
+        assert rcode(reply) == "NOERROR"
+
+    run(scenario)
+
+
+def test_reload_takes_new_settings_and_refuses_bad_ones() -> None:
+    async def scenario(server: DnsServer) -> None:
+        server.reload(DnsSettings(domain="other"))
+        (reply,) = await ask_udp("127.0.0.1", server.port, packet("web.service.other", edns=4096))
+        assert len(data(reply)) == 40
+        with pytest.raises(ValueError, match="recursor"):
+            server.reload(DnsSettings(recursors=("example.com",)))
+        (reply,) = await ask_udp("127.0.0.1", server.port, packet("web.service.other", edns=4096))
+        assert len(data(reply)) == 40
+
+    run(scenario)
+
+
+def test_a_server_that_is_its_own_recursor_leaves_itself_out() -> None:
+    async def scenario(server: DnsServer) -> None:
+        server.reload(DnsSettings(recursors=(f"127.0.0.1:{server.port}",)))
+        (reply,) = await ask_udp("127.0.0.1", server.port, packet("example.com"))
+        assert rcode(reply) == "REFUSED"
+
+    run(scenario)
+
+
+def test_close_frees_the_port_while_clients_wait() -> None:
+    lookup = FakeLookup(known=False)
+    lookup.gate = asyncio.Event()
+
+    async def scenario(server: DnsServer) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        query = packet("web.service.consul")
+        writer.write(len(query).to_bytes(2, "big") + query)
+        while not lookup.fetches:
+            await asyncio.sleep(0)
+        await server.close()
+        await server.start(("127.0.0.1",), server.port)
+        writer.close()
+
+    run(scenario, lookup)
