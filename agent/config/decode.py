@@ -20,11 +20,12 @@ from chowk.core.durations import parse_duration
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """How to read: where problems go, and whether this is an HTTP body, whose unknown keys Consul ignores
-    and whose bare numbers are nanoseconds where a duration is meant."""
+    """How to read: where problems go, and whether this is an HTTP body, whose bare numbers are nanoseconds where a
+    duration is meant, and whose unknown keys are ignored, as in Consul, unless `strict`."""
 
     problems: Problems
     request: bool = False
+    strict: bool = False
 
 
 class Decoded:
@@ -96,7 +97,7 @@ def _grouped(node: ObjectNode, schema: s.Schema, reading: Reading, path: str) ->
 
 def _unknown(entry: Entry, schema: s.Schema, reading: Reading, path: str) -> None:
     where = f" in {path}" if path else ""
-    if reading.request:
+    if reading.request and not reading.strict:
         reading.problems.warn(entry.position, f'unknown key "{entry.key}"{where} is ignored')
         return
     spelt = {s.plain_name(name): name for name in schema.names}

@@ -5,14 +5,15 @@ Called by `build` with trees of files, and by `agent.api` with the plain bodies 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from chowk.agent.config.check_rules import check_problems
 from chowk.agent.config.decode import Decoded, Reading, decode
 from chowk.agent.config.keys_service import CHECK, SERVICE
 from chowk.agent.config.problems import Problems
 from chowk.agent.config.service_rules import service_problems
-from chowk.agent.config.tree import Node, ObjectNode, from_plain
+from chowk.agent.config.tree import Node, from_plain
 from chowk.core.definitions import CheckDefinition, ConnectDefinition, Position, ServiceDefinition
 from chowk.core.records.service import (
     ConnectProxy,
@@ -25,6 +26,7 @@ from chowk.core.records.service import (
     Weights,
 )
 
+T = TypeVar("T")
 DEREGISTER_AFTER_MIN_S = 60.0
 TIMEOUT_S = 10.0
 SCRIPT_TIMEOUT_S = 30.0
@@ -51,36 +53,31 @@ def decode_service(
     Without `problems` all that is wrong is raised as one ConfigError; with it, problems and warnings are noted there and
     a definition is returned that must not be used when there are any.
     """
-    return _checked(source, problems, path, SERVICE.name, _service_of)
+    return _checked(source, problems, path, _service_of)
 
 
 def decode_check(source: Node | dict[str, Any], problems: Problems | None = None, *, path: str = "") -> CheckDefinition:
     """The check written in `source`; as `decode_service`. A check that stands alone needs a name or an id."""
-    return _checked(source, problems, path, CHECK.name, _check_alone)
+    return _checked(source, problems, path, _check_alone)
 
 
-def _checked(source: Any, problems: Problems | None, path: str, name: str, make: Any) -> Any:
+def _checked(source: Any, problems: Problems | None, path: str, make: Callable[[Node, Reading, str], T]) -> T:
     noted = problems if problems is not None else Problems()
     request = not isinstance(source, Node)
-    if not request or isinstance(source, dict):
-        tree = from_plain(source) if request else source
-        result = make(tree, Reading(noted, request=request), path)
-    else:
-        noted.add(Position(), f"{name}: expected an object")
-        result = None
+    result = make(from_plain(source) if request else source, Reading(noted, request=request), path)
     if problems is None:
         noted.raise_if_any()
     return result
 
 
-def _service_of(tree: ObjectNode, reading: Reading, path: str) -> ServiceDefinition:
+def _service_of(tree: Node, reading: Reading, path: str) -> ServiceDefinition:
     decoded = decode(tree, SERVICE, reading, path)
     service = build_service(decoded, reading)
     service_problems(decoded, service, reading.problems)
     return service
 
 
-def _check_alone(tree: ObjectNode, reading: Reading, path: str) -> CheckDefinition:
+def _check_alone(tree: Node, reading: Reading, path: str) -> CheckDefinition:
     decoded = decode(tree, CHECK, reading, path)
     check = build_check(decoded, reading)
     if not check.name and not check.id:

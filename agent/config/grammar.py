@@ -27,7 +27,7 @@ LSQB: "["
 LBRACE: "{"
 IDENT: /[^\W\d][\w.\-]*/
 STRING: /"(?:[^"\\\n$]|\\[^\n]|\$(?!\{)|\$\{[^}\n]*\})*"/
-HEREDOC: /<<-?(?P<heredoc_mark>[^\W\d][\w.\-]*)[ \t]*\r?\n(?:[^\n]*\n)*?[ \t]*(?P=heredoc_mark)(?=[ \t]*,?[ \t]*(?:\r?\n|\Z))/
+HEREDOC: /<<-?(?P<mark>[^\W\d][\w.\-]*)[ \t]*\r?\n(?:[^\n]*\n)*?[ \t]*(?P=mark)(?=[ \t]*,?[ \t]*(?:\r?\n|\Z))/
 NUMBER: /-?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+\-]?\d+)?)(?![\w.])/
 BOOL: /(?:true|false)(?![\w.\-])/
 NULL: /null(?![\w.\-])/

@@ -88,7 +88,7 @@ def _expected(terminals: set[str]) -> str:
     value = "a value (a string, number, true, false, list or block)"
     if "EQUAL" in terminals:
         return "`=` and a value, or `{` and a block"
-    if _VALUES <= terminals | {"HEREDOC"}:
+    if terminals | {"HEREDOC"} >= _VALUES:
         return f"{value} or `]`" if "RSQB" in terminals else value
     if {"IDENT", "STRING"} <= terminals:
         return "a key or `}`" if "RBRACE" in terminals else "a key"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 from chowk.agent.config.decode import Decoded
 from chowk.agent.config.problems import Problems
@@ -49,7 +50,7 @@ def _common_problems(decoded: Decoded, service: ServiceDefinition, problems: Pro
                 decoded.at(name),
                 f"{path}.{name}: at most {NAME_CHARS_MAX} characters, no control characters, no blanks at the ends",
             )
-    if service.address in ("0.0.0.0", "::", "[::]"):
+    if _is_unspecified(service.address):
         problems.add(decoded.at("address"), f"{path}.address: {service.address} is no address that clients could dial")
     if service.socket_path and (service.port or service.address):
         problems.add(decoded.at("socket_path"), f"{path}: give socket_path, or address and port, not both")
@@ -57,6 +58,13 @@ def _common_problems(decoded: Decoded, service: ServiceDefinition, problems: Pro
     for name, one in decoded.get("tagged_addresses", {}).items():
         if not one.get("address"):
             problems.add(one.position, f"{path}.tagged_addresses.{name}: address is missing")
+
+
+def _is_unspecified(address: str) -> bool:
+    try:
+        return ip_address(address.strip("[]")).is_unspecified
+    except ValueError:
+        return False  # a host name
 
 
 def meta_problems(meta: dict[str, str], position: Position, problems: Problems, path: str) -> None:
@@ -103,7 +111,7 @@ def _connect_problems(connect: Decoded, service: ServiceDefinition, problems: Pr
     if "proxy" in connect:
         problems.add(
             connect.at("proxy"),
-            f"{connect.path}.proxy is the managed proxy that Consul dropped in 1.3; write sidecar_service {{ proxy {{ … }} }}",
+            f"{connect.path}.proxy is the managed proxy that Consul dropped in 1.3; use sidecar_service {{ proxy {{ … }} }}",
         )
     sidecar: Decoded | None = connect.get("sidecar_service")
     if sidecar is None or service.connect is None or service.connect.sidecar_service is None:

@@ -76,9 +76,9 @@ def describe(node: Node) -> str:
             return f"the number {node.value}"
 
 
-def from_plain(value: Any, position: Position = Position()) -> Node:
+def from_plain(value: Any) -> Node:
     """The tree of plain data (a decoded JSON body). ConfigError when it nests too deep or holds no JSON type."""
-    return _from_plain(value, position, 0)
+    return _from_plain(value, Position(), 0)
 
 
 def _from_plain(value: Any, position: Position, depth: int) -> Node:

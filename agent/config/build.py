@@ -1,0 +1,49 @@
+"""Files and flags to one frozen `AgentConfig`, with every problem of every file in one ConfigError.
+
+Called by `agent.boot` (start and reload), `chowk validate` and the demo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chowk.agent.config.assemble import assemble
+from chowk.agent.config.decode import Decoded, Reading, decode
+from chowk.agent.config.host import Host, this_host
+from chowk.agent.config.keys_agent import AGENT
+from chowk.agent.config.merge import merge, nested
+from chowk.agent.config.model import AgentConfig
+from chowk.agent.config.problems import Problems
+from chowk.agent.config.sources import read_all
+from chowk.agent.config.tree import from_plain
+from chowk.core.definitions import Position
+
+
+def build(
+    files: Sequence[str],
+    dirs: Sequence[str],
+    flags: Mapping[str, Any],
+    *,
+    host: Host | None = None,
+    fragments: bool = False,
+) -> AgentConfig:
+    """The configuration of `files`, then `dirs`, then `flags`, each laid over the ones before.
+
+    `flags` has the names of the agent's keys, with dots for blocks (`ports.http`), and `dev`; None is a flag not given.
+    With `fragments` (validate) nothing is missed that another file could hold. ConfigError has all problems.
+    """
+    problems = Problems()
+    reading = Reading(problems)
+    whole = Decoded(Position(), "")
+    trees = read_all(files, dirs, problems)
+    for _, tree in trees:
+        merge(whole, decode(tree, AGENT, reading))
+    given = dict(flags)
+    dev = bool(given.pop("dev", False))
+    merge(whole, decode(from_plain(nested(given)), AGENT, reading))
+    config = assemble(whole, reading, host or this_host(), dev=dev, fragments=fragments)
+    problems.raise_if_any()
+    return msgspec.structs.replace(config, files=tuple(path for path, _ in trees), warnings=tuple(problems.warnings))

@@ -1,0 +1,252 @@
+"""The table of the agent's own keys: what a file of -config-file or -config-dir may hold. Read by `build`.
+
+A key that is not `served` is known and kept (`AgentConfig.extra`), and said in a warning.
+"""
+
+from __future__ import annotations
+
+from chowk.agent.config.keys_service import CHECK, LOCALITY, PORT, SERVICE, TENANCY
+from chowk.agent.config.schema import (
+    Anything,
+    Block,
+    Blocks,
+    Duration,
+    DurationMap,
+    Flag,
+    Key,
+    Number,
+    Objects,
+    Schema,
+    Text,
+    TextMap,
+    Texts,
+    Whole,
+)
+
+LISTENER = Whole(minimum=-1, maximum=65535)
+LOG_LEVELS = ("trace", "debug", "info", "warn", "warning", "err", "error")
+POLICY = Text(choices=("", "allow", "deny"))
+
+PORTS = Schema(
+    "ports",
+    (
+        Key("dns", LISTENER, "DNS; -1 turns a listener off", "8600"),
+        Key("http", LISTENER, "The HTTP API", "8500"),
+        Key("https", LISTENER, "The HTTPS API", "-1", served=False),
+        Key("grpc", LISTENER, "xDS for Envoy", "-1", served=False),
+        Key("grpc_tls", LISTENER, "xDS for Envoy, TLS", "-1", served=False),
+        Key("serf_lan", LISTENER, "Gossip in the datacenter", "8301", served=False),
+        Key("serf_wan", LISTENER, "Gossip between datacenters", "8302", served=False),
+        Key("server", LISTENER, "RPC of servers", "8300"),
+        Key("sidecar_min_port", PORT, "First of the ports given to sidecars", "21000"),
+        Key("sidecar_max_port", PORT, "Last of them", "21255"),
+        Key("expose_min_port", PORT, "First of the ports given to exposed checks", "21500", served=False),
+        Key("expose_max_port", PORT, "Last of them", "21755", served=False),
+    ),
+)
+ADDRESSES = Schema(
+    "addresses",
+    (
+        Key("dns", Text(), "Addresses of DNS, separated by blanks", "client_addr"),
+        Key("http", Text(), "Addresses of the HTTP API", "client_addr"),
+        Key("https", Text(), "Addresses of the HTTPS API", "client_addr", served=False),
+        Key("grpc", Text(), "Addresses of xDS", "client_addr", served=False),
+        Key("grpc_tls", Text(), "Addresses of xDS, TLS", "client_addr", served=False),
+    ),
+)
+SOA = Schema(
+    "soa",
+    (
+        Key("refresh", Whole(), "Seconds", "3600"),
+        Key("retry", Whole(), "Seconds", "600"),
+        Key("expire", Whole(), "Seconds", "86400"),
+        Key("min_ttl", Whole(), "Seconds a resolver may remember that a name does not exist", "0"),
+    ),
+)
+DNS = Schema(
+    "dns_config",
+    (
+        Key("node_ttl", Duration(), "TTL of node answers", "0s", reload=True),
+        Key("service_ttl", DurationMap(), "TTL by service name, `web*` or `*`", "{}", reload=True),
+        Key("only_passing", Flag(), "Leave out instances that warn", "false", reload=True),
+        Key("enable_truncate", Flag(), "Set TC when an answer is cut over UDP", "false", reload=True),
+        Key("udp_answer_limit", Whole(), "Answers over UDP without EDNS", "3", reload=True),
+        Key("a_record_limit", Whole(), "A and AAAA answers; 0 is no limit", "0", reload=True),
+        Key("recursor_timeout", Duration(), "How long to wait for a recursor", "2s", reload=True),
+        Key("soa", Block(SOA), "The SOA record", "{}", reload=True),
+        Key("wire_cache", Flag(), "Answer repeated questions from ready bytes", "true", reload=True),
+        Key("allow_stale", Flag(), "Answers come from views, which are always allowed to be stale", "true"),
+        Key("max_stale", Duration(), "Views answer however old they are", "87600h"),
+        Key("use_cache", Flag(), "Answers always come from views", "true"),
+        Key("cache_max_age", Duration(), "Views are kept up to date, so there is no age", "0s"),
+        Key("disable_compression", Flag(), "DNS name compression off", "false", served=False),
+        Key("recursor_strategy", Text(choices=("", "sequential", "random")), "Order of recursors", '"sequential"', served=False),
+        Key("enable_additional_node_meta_txt", Flag(), "TXT of node_meta in additional", "true", served=False),
+        Key("prefer_namespace", Flag(), "Of Consul Enterprise", "false", served=False),
+    ),
+)  # fmt: skip
+LIMITS = Schema(
+    "limits",
+    (
+        Key("http_max_conns_per_client", Whole(), "HTTP connections a client address; 0 is no limit", "200", reload=True),
+        Key("kv_max_value_size", Whole(), "Bytes of a value in KV", "524288", reload=True),
+        Key("txn_max_req_len", Whole(), "Bytes of a transaction", "524288", reload=True),
+        Key("body_bytes_max", Whole(minimum=1024), "Bytes of any other body", "524288", reload=True),
+        Key("rpc_rate", Number(minimum=-1), "RPCs a second to servers; -1 is no limit", "-1", served=False),
+        Key("rpc_max_burst", Whole(), "RPCs at once beyond the rate", "1000", served=False),
+        Key("rpc_handshake_timeout", Duration(), "TLS handshakes of RPC", "5s", served=False),
+        Key("rpc_client_timeout", Duration(), "RPCs that wait", "60s", served=False),
+        Key("rpc_max_conns_per_client", Whole(), "RPC connections a client address", "100", served=False),
+        Key("https_handshake_timeout", Duration(), "TLS handshakes of HTTPS", "5s", served=False),
+        Key("request_limits", Anything(), "Rates of reads and writes", "{}", served=False),
+    ),
+)  # fmt: skip
+HTTP = Schema(
+    "http_config",
+    (
+        Key("block_endpoints", Texts(), "Paths (prefixes) answered with 403", "[]", reload=True),
+        Key("response_headers", TextMap(), "Headers put on every reply", "{}", reload=True),
+        Key("allow_write_http_from", Texts(), "Networks (CIDR) that may send anything but GET", "[]: all", reload=True),
+        Key("max_header_bytes", Whole(minimum=1024), "Bytes of a request's headers", "16384"),
+        Key("use_cache", Flag(), "Answer ?cached from views", "true", served=False),
+    ),
+)
+CA_CONFIG_DOC = (
+    "Kept as written, CamelCase or snake_case: LeafCertTTL, RootCertTTL, IntermediateCertTTL, CSRMaxPerSecond, …"
+)
+CONNECT = Schema(
+    "connect",
+    (
+        Key("enabled", Flag(), "Whether there is a mesh", "true"),
+        Key("ca_provider", Text(choices=("", "consul")), "Only the built-in CA (`consul`)", '"consul"'),
+        Key("ca_config", Anything(), CA_CONFIG_DOC, "{}"),
+        Key("launch", Flag(), "The agent starts its services' sidecars", "true"),
+        Key("enable_mesh_gateway_wan_federation", Flag(), "Of gateways", "false", served=False),
+        Key("enable_serverless_plugin", Flag(), "Of Consul's lambda support", "false", served=False),
+    ),
+)
+CONFIG_ENTRIES = Schema(
+    "config_entries", (Key("bootstrap", Objects(), "Config entries to write if there are none yet", "[]"),)
+)
+ACL_TOKENS = Schema(
+    "tokens",
+    tuple(
+        Key(name, Text(), "A token", '""', served=False, also=also)
+        for name, also in (
+            ("initial_management", ("master",)), ("agent", ()), ("agent_recovery", ("agent_master",)), ("default", ()),
+            ("replication", ()), ("config_file_service_registration", ()), ("dns", ()),
+        )
+    )
+    + (Key("managed_service_provider", Anything(), "Of Consul's cloud", "[]", served=False),),
+)  # fmt: skip
+ACL = Schema(
+    "acl",
+    (
+        Key("enabled", Flag(), "Whether requests need tokens", "false", served=False),
+        Key("default_policy", POLICY, "What no rule decides; also the default of intentions", '"allow"'),
+        Key("down_policy", Text(), "What to do when servers are gone", '"extend-cache"', served=False),
+        Key("tokens", Block(ACL_TOKENS), "Tokens the agent itself uses", "{}", served=False),
+        *(
+            Key(name, kind, "ACLs", default, served=False)
+            for name, kind, default in (
+                ("policy_ttl", Duration(), "30s"), ("token_ttl", Duration(), "30s"), ("role_ttl", Duration(), "30s"),
+                ("enable_key_list_policy", Flag(), "false"), ("enable_token_persistence", Flag(), "false"),
+                ("enable_token_replication", Flag(), "false"),
+            )
+        ),
+    ),
+)  # fmt: skip
+
+
+def _later(kind: object, doc: str, *names: str) -> tuple[Key, ...]:
+    return tuple(Key(name, kind, doc, "", served=False) for name in names)  # type: ignore[arg-type]
+
+
+AGENT = Schema(
+    "the agent's configuration",
+    (
+        Key("node_name", Text(), "Unique in the datacenter", "the host's name"),
+        Key("node_id", Text(), "A UUID", "made once and kept in data_dir"),
+        Key("node_meta", TextMap(), "At most 64 pairs, as a service's meta", "{}", reload=True),
+        Key("datacenter", Text(), "Lower case letters, digits, - and _", '"dc1"'),
+        Key("primary_datacenter", Text(), "Where the CA and ACLs live", "datacenter", served=False),
+        Key("data_dir", Text(), "Where state is kept; needed unless -dev", '""'),
+        Key("server", Flag(), "Run a server beside the agent", "false"),
+        Key("bootstrap", Flag(), "The same as bootstrap_expect = 1", "false"),
+        Key("bootstrap_expect", Whole(maximum=99), "How many servers form the cluster at first", "0"),
+        Key("bind_addr", Text(), "Address of the cluster's own traffic, or a template like {{ GetPrivateIP }}", '"127.0.0.1"'),
+        Key("client_addr", Text(), "Addresses of HTTP and DNS, separated by blanks", '"127.0.0.1"'),
+        Key("advertise_addr", Text(), "The address others are told", "bind_addr"),
+        Key("addresses", Block(ADDRESSES), "Addresses by listener", "{}"),
+        Key("ports", Block(PORTS), "Ports by listener", "{}"),
+        Key("domain", Text(), "The domain that DNS answers for", '"consul"'),
+        Key("alt_domain", Text(), "A second one", '""'),
+        Key("recursors", Texts(), "Servers for other domains: address or address:port", "[]", reload=True),
+        Key("dns_config", Block(DNS), "DNS", "{}", reload=True),
+        Key("limits", Block(LIMITS), "Limits", "{}", reload=True),
+        Key("http_config", Block(HTTP), "The HTTP API", "{}", reload=True),
+        Key("connect", Block(CONNECT), "The mesh", "{}"),
+        Key("config_entries", Block(CONFIG_ENTRIES), "Config entries from files", "{}"),
+        Key("default_intention_policy", POLICY, "What happens where no intention matches", "acl.default_policy, else allow"),
+        Key("service", Blocks(SERVICE), "A service of this agent", "none", reload=True),
+        Key("services", Blocks(SERVICE), "Services of this agent", "[]", reload=True),
+        Key("check", Blocks(CHECK), "A check of this node", "none", reload=True),
+        Key("checks", Blocks(CHECK), "Checks of this node", "[]", reload=True),
+        Key("enable_script_checks", Flag(), "Let checks run scripts, also those registered over HTTP", "false", reload=True),
+        Key("enable_local_script_checks", Flag(), "Let checks of files run scripts", "false", reload=True),
+        Key("check_update_interval", Duration(), "How soon changed output alone is written to the catalog", "5m", reload=True),
+        Key("discard_check_output", Flag(), "Keep no output of checks", "false", reload=True),
+        Key("log_level", Text(choices=("", *LOG_LEVELS)), "How much to say", '"info"', reload=True),
+        Key("log_json", Flag(), "Log lines as JSON", "false"),
+        Key("log_file", Text(), "Log to this file too", '""'),
+        Key("leave_on_terminate", Flag(), "SIGTERM leaves the cluster", "true on clients, false on servers"),
+        Key("skip_leave_on_interrupt", Flag(), "Ctrl-C does not leave the cluster", "false on clients, true on servers"),
+        Key("disable_update_check", Flag(), "There is no update check", "true"),
+        Key("enable_debug", Flag(), "Serve profiling", "false"),
+        Key("encrypt", Text(), "Gossip key: 16, 24 or 32 bytes in base64 (`chowk keygen`)", '""'),
+        Key("insecure_cluster", Flag(), "Let a cluster's traffic pass unencrypted between hosts", "false"),
+        Key("acl", Block(ACL), "Access control", "{}", served=False),
+        *TENANCY,
+        Key("tls", Anything(), "Certificates of HTTPS and RPC", "{}", served=False),
+        Key("telemetry", Anything(), "Metrics are always served; where else to send them", "{}", served=False),
+        Key("performance", Anything(), "raft_multiplier, leave_drain_time, rpc_hold_timeout", "{}", served=False),
+        Key("autopilot", Anything(), "Care of servers", "{}", served=False),
+        Key("retry_join", Texts(), "Servers to join", "[]", served=False),
+        Key("start_join", Texts(), "Servers to join, once", "[]", served=False),
+        Key("watches", Anything(), "Handlers of changes", "[]", served=False),
+        Key("gossip_lan", Anything(), "Gossip timing", "{}", served=False),
+        Key("gossip_wan", Anything(), "Gossip timing", "{}", served=False),
+        Key("ui_config", Anything(), "The web page", "{}", served=False),
+        Key("auto_encrypt", Anything(), "Certificates from servers", "{}", served=False),
+        Key("auto_config", Anything(), "Configuration from servers", "{}", served=False),
+        Key("unix_sockets", Anything(), "Owner and mode of sockets", "{}", served=False),
+        Key("locality", Block(LOCALITY), "Where this host is", "{}", served=False),
+        *_later(Duration(), "Joining", "retry_interval", "retry_interval_wan", "reconnect_timeout", "reconnect_timeout_wan"),
+        *_later(Whole(), "Joining", "retry_max", "retry_max_wan"),
+        *_later(Texts(), "Joining over the WAN", "retry_join_wan", "start_join_wan"),
+        *_later(Flag(), "Joining", "rejoin_after_leave", "translate_wan_addrs"),
+        *_later(Text(), "Addresses", "advertise_addr_wan", "advertise_addr_ipv4", "advertise_addr_ipv6",
+                "advertise_addr_wan_ipv4", "advertise_addr_wan_ipv6", "serf_lan", "serf_wan"),
+        *_later(Texts(), "Networks that may join", "serf_lan_allowed_cidrs", "serf_wan_allowed_cidrs"),
+        *_later(Flag(), "TLS (older names)", "verify_incoming", "verify_incoming_rpc", "verify_incoming_https",
+                "verify_outgoing", "verify_server_hostname", "encrypt_verify_incoming", "encrypt_verify_outgoing",
+                "enable_agent_tls_for_checks"),
+        *_later(Text(), "TLS (older names)", "ca_file", "ca_path", "cert_file", "key_file", "server_name",
+                "tls_min_version", "tls_cipher_suites"),
+        *_later(Whole(), "Raft", "raft_protocol", "raft_snapshot_threshold", "raft_trailing_logs", "protocol"),
+        *_later(Duration(), "Raft", "raft_snapshot_interval"),
+        *_later(Anything(), "Raft", "raft_logstore", "raft_boltdb"),
+        *_later(Duration(), "Timing", "default_query_time", "max_query_time", "session_ttl_min", "discovery_max_stale",
+                "server_rejoin_age_max", "log_rotate_duration"),
+        *_later(Whole(), "Log rotation", "log_rotate_bytes"),
+        *_later(Whole(minimum=-1), "Log rotation", "log_rotate_max_files"),
+        *_later(Flag(), "Other habits of Consul", "enable_syslog", "auto_reload_config", "disable_remote_exec",
+                "disable_host_node_id", "disable_keyring_file", "disable_coordinates", "disable_anonymous_signature",
+                "disable_http_unprintable_char_filter", "use_streaming_backend", "enable_central_service_config",
+                "enable_acl_replication", "read_replica", "non_voting_server", "ui"),
+        *_later(Text(), "Other habits of Consul", "pid_file", "syslog_facility", "ui_dir", "ui_content_path",
+                "license_path", "segment", "acl_datacenter"),
+        *_later(Anything(), "Other habits of Consul", "segments", "cache", "rpc", "peering", "xds", "cloud", "reporting",
+                "experiments", "audit", "license"),
+    ),
+)  # fmt: skip

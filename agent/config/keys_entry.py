@@ -1,0 +1,152 @@
+"""The tables of keys of config entries. Read by `config_entries`, and printed in the reference."""
+
+from __future__ import annotations
+
+from chowk.agent.config.keys_service import EXPOSE, LIMITS, MESH_GATEWAY, PASSIVE, TENANCY
+from chowk.agent.config.schema import Anything, Block, Blocks, Flag, Key, Schema, Text, TextMap, Texts, Whole
+
+ACTION = Text(choices=("", "allow", "deny"))
+PROTOCOL = Text(choices=("", "tcp", "http", "http2", "grpc"))
+
+HEADER = Schema(
+    "header",
+    (
+        Key("name", Text(), "The header; it must be given"),
+        Key("present", Flag(), "It is there at all", "false"),
+        Key("exact", Text(), "Its whole value", '""'),
+        Key("prefix", Text(), "How its value starts", '""'),
+        Key("suffix", Text(), "How its value ends", '""'),
+        Key("contains", Text(), "What its value contains", '""'),
+        Key("regex", Text(), "A pattern for the whole value", '""'),
+        Key("invert", Flag(), "Match when the condition does not hold", "false"),
+        Key("ignore_case", Flag(), "Compare without case", "false"),
+    ),
+)
+PERMISSION_HTTP = Schema(
+    "http",
+    (
+        Key("path_exact", Text(), "The whole path", '""'),
+        Key("path_prefix", Text(), "How the path starts", '""'),
+        Key("path_regex", Text(), "A pattern for the whole path", '""'),
+        Key("methods", Texts(), "HTTP methods", "[]: all"),
+        Key("header", Blocks(HEADER), "Conditions on headers; all must hold", "[]"),
+    ),
+)
+PERMISSION = Schema(
+    "permission",
+    (
+        Key("action", ACTION, "`allow` or `deny`; it must be given"),
+        Key("http", Block(PERMISSION_HTTP), "What it is about; it must be given"),
+        Key("jwt", Anything(), "Of JWT providers", "{}", served=False),
+    ),
+)
+SOURCE = Schema(
+    "source",
+    (
+        Key("name", Text(), "The calling service, or `*`; it must be given"),
+        Key("action", ACTION, "`allow` or `deny`; this or permissions"),
+        Key("permissions", Blocks(PERMISSION), "Rules by request; the first that matches decides", "[]"),
+        Key("precedence", Whole(), "Computed; what is written is ignored", "0"),
+        Key("type", Text(choices=("", "consul")), "Only `consul`", '"consul"'),
+        Key("description", Text(), "For people", '""'),
+        Key("peer", Text(choices=("",)), "Peerings are not supported", '""'),
+        Key("sameness_group", Text(choices=("",)), "Of Consul Enterprise", '""'),
+        Key("legacy_id", Text(), "Of the deprecated API", '""'),
+        Key("legacy_meta", TextMap(), "Of the deprecated API", "{}"),
+        Key("legacy_create_time", Text(), "Of the deprecated API", '""'),
+        Key("legacy_update_time", Text(), "Of the deprecated API", '""'),
+        *TENANCY,
+    ),
+)
+_COMMON = (
+    Key("kind", Text(), "The kind; it must be given"),
+    Key("meta", TextMap(), "At most 64 pairs", "{}"),
+    Key("create_index", Whole(maximum=2**63), "Of the API; ignored", "0"),
+    Key("modify_index", Whole(maximum=2**63), "Of the API; ignored", "0"),
+    Key("hash", Whole(maximum=2**64), "Of the API; ignored", "0"),
+    *TENANCY,
+)
+INTENTIONS = Schema(
+    "service-intentions",
+    (
+        Key("name", Text(), "The destination, or `*`; it must be given"),
+        Key("sources", Blocks(SOURCE), "What each source may do"),
+        Key("jwt", Anything(), "Of JWT providers", "{}", served=False),
+        *_COMMON,
+    ),
+)
+UPSTREAM_CONFIG = Schema(
+    "upstream config",
+    (
+        Key("name", Text(), "The upstream (of overrides only)", '""'),
+        Key("protocol", PROTOCOL, "Its protocol", '""'),
+        Key("connect_timeout_ms", Whole(), "Milliseconds to connect", "5000"),
+        Key("limits", Block(LIMITS), "Circuit breaking", "{}"),
+        Key("passive_health_check", Block(PASSIVE), "Leaving out instances that fail", "{}"),
+        Key("mesh_gateway", Block(MESH_GATEWAY), "Gateways for other datacenters", "{}"),
+        Key("balance_outbound_connections", Text(), "Of Envoy", '""', served=False),
+        Key("max_connect_attempts", Whole(), "Of Envoy", "0", served=False),
+        Key("envoy_listener_json", Text(), "Of Envoy", '""', served=False),
+        Key("envoy_cluster_json", Text(), "Of Envoy", '""', served=False),
+        Key("peer", Text(choices=("",)), "Peerings are not supported", '""'),
+        *TENANCY,
+    ),
+)
+UPSTREAMS = Schema(
+    "upstream_config",
+    (
+        Key("defaults", Block(UPSTREAM_CONFIG), "For every upstream", "{}"),
+        Key("overrides", Blocks(UPSTREAM_CONFIG), "By name of the upstream", "[]"),
+    ),
+)
+SERVICE_DEFAULTS = Schema(
+    "service-defaults",
+    (
+        Key("name", Text(), "The service; it must be given"),
+        Key("protocol", PROTOCOL, "What it speaks", '"tcp"'),
+        Key(
+            "balance_inbound_connections",
+            Text(choices=("", "exact_balance")),
+            "How connections spread over a proxy's workers",
+            '""',
+        ),
+        Key("mesh_gateway", Block(MESH_GATEWAY), "Gateways for other datacenters", "{}"),
+        Key("expose", Block(EXPOSE), "Paths served without mTLS", "{}"),
+        Key("external_sni", Text(), "Name for TLS to services outside", '""'),
+        Key("max_inbound_connections", Whole(), "Connections a sidecar takes; 0 is no limit of its own", "0"),
+        Key("local_connect_timeout_ms", Whole(), "Milliseconds to connect to the application", "5000"),
+        Key("local_request_timeout_ms", Whole(), "Milliseconds for a request", "0: none"),
+        Key("upstream_config", Block(UPSTREAMS), "How the service's sidecar dials", "{}"),
+        Key("mode", Text(choices=("", "direct", "transparent")), "Of transparent proxies", '""', served=False),
+        Key("transparent_proxy", Anything(), "Of transparent proxies", "{}", served=False),
+        Key("mutual_tls_mode", Text(), "Permissive mTLS", '""', served=False),
+        Key("destination", Anything(), "Of terminating gateways", "{}", served=False),
+        Key("rate_limits", Anything(), "Rates by path", "{}", served=False),
+        Key("envoy_extensions", Anything(), "Of Envoy", "[]", served=False),
+        *_COMMON,
+    ),
+)
+PROXY_DEFAULTS = Schema(
+    "proxy-defaults",
+    (
+        Key("name", Text(choices=("", "global")), "Only `global`", '"global"'),
+        Key("config", Anything(), "Kept as written, for every proxy", "{}"),
+        Key("mode", Text(choices=("", "direct", "transparent")), "Of transparent proxies", '""'),
+        Key("mesh_gateway", Block(MESH_GATEWAY), "Gateways for other datacenters", "{}"),
+        Key("expose", Block(EXPOSE), "Paths served without mTLS", "{}"),
+        Key("transparent_proxy", Anything(), "Of transparent proxies", "{}", served=False),
+        Key("mutual_tls_mode", Text(), "Permissive mTLS", '""', served=False),
+        Key("access_logs", Anything(), "Of Envoy", "{}", served=False),
+        Key("failover_policy", Anything(), "Of failover", "{}", served=False),
+        Key("prioritize_by_locality", Anything(), "Of locality", "{}", served=False),
+        Key("envoy_extensions", Anything(), "Of Envoy", "[]", served=False),
+        *_COMMON,
+    ),
+)
+ENTRIES: dict[str, Schema] = {schema.name: schema for schema in (INTENTIONS, SERVICE_DEFAULTS, PROXY_DEFAULTS)}
+CONSUL_KINDS = (
+    "service-intentions", "service-defaults", "proxy-defaults", "service-resolver", "service-router",
+    "service-splitter", "mesh", "ingress-gateway", "terminating-gateway", "exported-services", "api-gateway",
+    "bound-api-gateway", "inline-certificate", "file-system-certificate", "http-route", "tcp-route", "jwt-provider",
+    "sameness-group", "control-plane-request-limit",
+)  # fmt: skip

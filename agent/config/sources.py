@@ -1,0 +1,61 @@
+"""Which files a configuration is made of, and their text: the one place of this room that reads disks. Called by `build`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from chowk.agent.config.parse import TEXT_CHARS_MAX, parse
+from chowk.agent.config.problems import ConfigError, Problem, Problems
+from chowk.agent.config.tree import ObjectNode
+from chowk.core.definitions import Position
+
+SUFFIXES = (".hcl", ".json")
+FILES_MAX = 10_000
+"""More files than this in one folder are no configuration."""
+
+
+def read_all(files: Sequence[str], dirs: Sequence[str], problems: Problems) -> list[tuple[str, ObjectNode]]:
+    """The trees of `files`, then of the *.hcl and *.json of each folder in lexical order; problems are noted."""
+    trees = []
+    for path in (*files, *(path for folder in dirs for path in _listed(folder, problems))):
+        try:
+            trees.append((path, parse(_text(path), path)))
+        except ConfigError as error:
+            problems.extend(error)
+    return trees
+
+
+def _listed(folder: str, problems: Problems) -> Iterator[str]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SUFFIXES) and entry.is_file())
+    except NotADirectoryError:
+        yield folder
+        return
+    except OSError as error:
+        problems.add(Position(), f"cannot read the folder {folder}: {error.strerror}")
+        return
+    if len(names) > FILES_MAX:
+        problems.add(Position(), f"{folder} holds more than {FILES_MAX} files")
+        return
+    for name in names:
+        yield str(Path(folder) / name)
+
+
+def _text(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(TEXT_CHARS_MAX + 1)
+    except IsADirectoryError:
+        raise ConfigError([Problem(Position(), f"{path} is a folder: give it as -config-dir")]) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError([Problem(Position(), f"cannot read {path}: {reason}")]) from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        column = len(before.rpartition(b"\n")[2]) + 1
+        where = Position(file=path, line=before.count(b"\n") + 1, column=column)
+        raise ConfigError([Problem(where, "the file is not UTF-8 text")]) from None
