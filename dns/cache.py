@@ -12,7 +12,8 @@ from collections.abc import Callable
 from chowk.dns.lookup import Lookup
 
 ENTRIES_MAX = 4096
-BYTES_MAX = 16 * 1024 * 1024
+BYTES_MAX = 32 * 1024 * 1024
+ANSWER_BYTES = 1024  # about what one instance's records take until all orders are built
 ENTRY_BYTES_MAX = 128 * 1024  # so the largest replies (TCP) are kept in few orders
 LIFE_S_MAX = 5.0
 
@@ -22,7 +23,7 @@ Sources = tuple[tuple[str, str], ...]
 class Entry:
     """Replies without their id, the first already built; the others come from `build(turn)`, which makes whole packets."""
 
-    __slots__ = ("_build", "_replies", "_turn", "_turns", "bytes_max", "expires_at", "marks")
+    __slots__ = ("_build", "_replies", "_turn", "_turns", "bytes_held", "expires_at", "marks")
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Entry:
         self._turns = turns
         self._turn = 1 % turns
         self._replies = [first[2:]]
-        self.bytes_max = len(first) * turns  # about: other orders may be cut elsewhere
+        self.bytes_held = len(first) * turns  # about: other orders may be cut elsewhere
         self.marks = marks
         self.expires_at = expires_at
 
@@ -64,6 +65,11 @@ class WireCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def bytes_held(self) -> int:
+        """About how much memory the entries take."""
+        return self._bytes
+
     def get(self, packet: bytes, now: float) -> bytes | None:
         """The reply to `packet`, with its id; None when none is ready."""
         entry = self._entries.get(packet[2:])
@@ -79,15 +85,15 @@ class WireCache:
         self._drop(packet[2:])
         return None
 
-    def put(self, packet: bytes, entry: Entry) -> None:
-        """Keep `entry` for the packets that equal this one but for the id."""
+    def put(self, packet: bytes, entry: Entry, instances: int) -> None:
+        """Keep `entry`, made of so many instances, for the packets that equal this one but for the id."""
         key = packet[2:]
         self._drop(key)
-        size = entry.bytes_max + len(key)
-        while self._entries and (len(self._entries) >= ENTRIES_MAX or self._bytes + size > BYTES_MAX):
+        entry.bytes_held += len(key) + instances * ANSWER_BYTES
+        while self._entries and (len(self._entries) >= ENTRIES_MAX or self._bytes + entry.bytes_held > BYTES_MAX):
             self._drop(next(iter(self._entries)))
         self._entries[key] = entry
-        self._bytes += size
+        self._bytes += entry.bytes_held
 
     def clear(self) -> None:
         """Forget everything: the settings changed."""
@@ -97,4 +103,4 @@ class WireCache:
     def _drop(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._bytes -= entry.bytes_max + len(key)
+            self._bytes -= entry.bytes_held

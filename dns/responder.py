@@ -128,6 +128,8 @@ class Responder:
             found = asker.reverse(question)
         if isinstance(found, Answer) and self._leads_away(found, query.kind):
             self._later(query, send, partial(self._follow, query, via, send, found), "follow")
+        elif isinstance(found, Answer) and found.rcode in (SERVFAIL, NOTIMP):
+            send(self._error(query, found.rcode))
         elif isinstance(found, Answer):
             send(self._reply(packet, query, via, found))
         elif isinstance(found, Unknown):
@@ -150,13 +152,13 @@ class Responder:
 
         # Options such as cookies differ each time: such a packet never comes again.
         cacheable = zone.settings.wire_cache and not (query.edns is not None and query.edns.options)
-        if not cacheable or answer.rcode == SERVFAIL:
+        if not cacheable:
             return build(0)
         marks = tuple((kind, key, self._lookup.generation(kind, key)) for kind, key in answer.sources)
         reply = build(0)
         turns = max(1, min(order.turns(answer.entries), cache.ENTRY_BYTES_MAX // len(reply)))
         entry = cache.Entry(reply, build, turns, marks, self._clock.now() + _life_s(answer))
-        self._caches[via].put(packet, entry)
+        self._caches[via].put(packet, entry, len(answer.entries))
         return reply
 
     def _later(self, query: codec.Query, send: Send, work: Work, name: str) -> None:

@@ -24,6 +24,7 @@ class TcpListener:
         self._responder = responder
         self._server: asyncio.Server | None = None
         self._connections: dict[_Connection, None] = {}
+        self._closing = False
 
     async def start(self) -> None:
         """Begin to accept."""
@@ -35,6 +36,7 @@ class TcpListener:
         if self._server is None:
             self._sock.close()
             return
+        self._closing = True
         self._server.close()
         closing = list(self._connections)
         for connection in closing:
@@ -45,6 +47,9 @@ class TcpListener:
 
     def opened(self, connection: _Connection) -> None:
         """A connection is there; called by it."""
+        if self._closing:  # it was accepted just before
+            connection.abort()
+            return
         if len(self._connections) >= CONNECTIONS_MAX:
             oldest = next(iter(self._connections))
             del self._connections[oldest]
