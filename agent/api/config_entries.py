@@ -6,14 +6,15 @@ from typing import Final
 
 from aiohttp import web
 
-from chowk.agent.api import body
-from chowk.agent.api.errors import bad_request, not_found
+from chowk.agent.api.errors import bad_request, decode_failed
 from chowk.agent.api.reads import read
-from chowk.agent.api.replies import json_reply
+from chowk.agent.api.replies import json_reply, missing_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.agent.api.writes import write
+from chowk.agent.config.config_entries import decode_config_entry
 from chowk.core.commands import DeleteConfigEntry, UpsertConfigEntry
+from chowk.core.errors import InvalidRequest
 from chowk.core.records.config_entry import KINDS, AnyConfigEntry
 from chowk.core.requests import CONFIG_READ, CONFIG_WRITE, ConfigEntryQuery
 
@@ -29,22 +30,25 @@ async def apply(request: ApiRequest) -> web.Response:
 def decode_entry(value: object) -> AnyConfigEntry:
     """The entry that a body is. HttpError 400 otherwise."""
     if not isinstance(value, dict):
-        raise bad_request("Request decode failed: a config entry is an object")
-    kind = next((item for key, item in value.items() if key.lower() == "kind"), None)
-    if not isinstance(kind, str) or not kind:
-        raise bad_request("Request decode failed: Payload does not contain a kind/Kind key at the top level")
-    return body.convert(value, _kind(kind))
+        raise decode_failed("a config entry is an object")
+    try:
+        entry = decode_config_entry(value)
+    except InvalidRequest as error:
+        raise decode_failed(str(error)) from None
+    if entry is None:
+        raise decode_failed("not a config entry")
+    return entry
 
 
 async def get(request: ApiRequest) -> web.Response:
     """One entry, or all of a kind."""
     kind, _, name = request.part("path", "Must provide either a kind or both kind and name").partition("/")
-    _kind(kind)
+    _check_kind(kind)
     reply = await read(request, CONFIG_READ, ConfigEntryQuery(kind=kind, name=name))
     if not name:
         return json_reply(request, reply.entries, reply.meta)
     if not reply.entries:
-        raise not_found(f'Config entry not found for "{kind}" / "{name}"')
+        return missing_reply(f'Config entry not found for "{kind}" / "{name}"', reply.meta)
     return json_reply(request, reply.entries[0], reply.meta)
 
 
@@ -53,17 +57,15 @@ async def delete(request: ApiRequest) -> web.Response:
     kind, _, name = request.part("path", "Must provide either a kind or both kind and name").partition("/")
     if not name:
         raise bad_request("Must provide both a kind and a name to delete")
-    _kind(kind)
+    _check_kind(kind)
     cas = request.query.number("cas", "Invalid cas value")
     reply = await write(request, CONFIG_WRITE, DeleteConfigEntry(kind=kind, name=name, cas=cas))
     return json_reply(request, reply.ok if cas is not None else {})
 
 
-def _kind(kind: str) -> type[AnyConfigEntry]:
-    found = KINDS.get(kind)
-    if found is None:
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
         raise bad_request(f'invalid config entry kind: "{kind[:64]}"; known are {", ".join(sorted(KINDS))}')
-    return found
 
 
 ROUTES: Final = (

@@ -9,14 +9,13 @@ from uuid import UUID, uuid4
 import msgspec
 from aiohttp import web
 
-from chowk.agent.api.errors import HttpError, bad_request, not_found
+from chowk.agent.api.errors import bad_request, not_found
 from chowk.agent.api.reads import filtered, read
-from chowk.agent.api.replies import json_reply
+from chowk.agent.api.replies import json_reply, missing_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.agent.api.writes import write
 from chowk.core.commands import DeleteIntention, UpsertIntention
-from chowk.core.errors import NotFound
 from chowk.core.records.base import Record
 from chowk.core.records.config_entry import ALLOW, DENY, Permission, SourceIntention
 from chowk.core.records.intention import Intention
@@ -127,7 +126,7 @@ async def create(request: ApiRequest) -> web.Response:
         raise bad_request("ID must be empty when creating a new intention")
     source, destination = _names_of(body)
     if await _find(request, IntentionExactQuery(source=source, destination=destination)) is not None:
-        raise HttpError(500, f"duplicate intention found: {source} => {destination}")
+        raise bad_request(f"duplicate intention found: {source} => {destination}")
     made = uuid4()
     now = datetime.fromtimestamp(request.context.clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     row = msgspec.structs.replace(
@@ -172,20 +171,14 @@ async def delete_by_id(request: ApiRequest) -> web.Response:
 
 
 async def _one(request: ApiRequest, query: IntentionExactQuery) -> web.Response:
-    try:
-        reply = await read(request, INTENTION_EXACT, query)
-    except NotFound:
-        raise not_found("Intention not found") from None
+    reply = await read(request, INTENTION_EXACT, query)
     if not reply.intentions:
-        raise not_found("Intention not found")
+        return missing_reply("Intention not found", reply.meta)
     return json_reply(request, reply.intentions[0], reply.meta)
 
 
 async def _find(request: ApiRequest, query: IntentionExactQuery) -> Intention | None:
-    try:
-        reply = await request.context.client.call(INTENTION_EXACT, query)
-    except NotFound:
-        return None
+    reply = await request.context.client.call(INTENTION_EXACT, query)
     return reply.intentions[0] if reply.intentions else None
 
 

@@ -40,6 +40,13 @@ def text_reply(text: str, status: int = 200) -> web.Response:
     return web.Response(text=text, status=status, content_type="text/plain", charset="utf-8")
 
 
+def missing_reply(text: str, meta: QueryMeta) -> web.Response:
+    """404 with the headers of the read that found nothing, so that a client can block until there is something."""
+    response = text_reply(text, 404)
+    set_meta(response, meta)
+    return response
+
+
 def empty_reply() -> web.Response:
     """200 without a body, as Consul answers most agent PUTs."""
     return web.Response(body=b"", content_type="application/json")

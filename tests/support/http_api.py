@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from chowk.agent.config.model import AgentConfig
 from chowk.agent.views.views import Views
 from chowk.core.runtime.clock import SystemClock
 from support.fake_server import FakeServer
+from support.server_rig import running_server
 
 
 @dataclass
@@ -34,8 +37,6 @@ class Answer:
         return self.body.decode()
 
     def json(self) -> Any:
-        import json
-
         return json.loads(self.body)
 
 
@@ -43,7 +44,7 @@ class Answer:
 class Api:
     """What a test drives: `config` may be replaced while it runs."""
 
-    server: FakeServer
+    server: Any
     context: ApiContext
     http: ApiServer
     session: aiohttp.ClientSession
@@ -67,33 +68,47 @@ def with_api(
     config: AgentConfig | None = None,
     routes: Any = ROUTES,
 ) -> None:
-    """Run `body` with everything up, for 30 s at most, and take it down."""
+    """Run `body` before a FakeServer, for 30 s at most, and take everything down."""
 
     async def run() -> None:
         server = FakeServer(path / "server.sock")
         await server.start()
-        clock = SystemClock()
-        client = ServerClient(path / "server.sock")
-        views = Views(client, clock)
-        context = ApiContext(config=lambda: api.config, client=client, views=views, clock=clock)
-        api = Api(
-            server,
-            context,
-            None,
-            aiohttp.ClientSession(),
-            config or AgentConfig(node_name="n1"),  # type: ignore[arg-type]
-        )
+        try:
+            async with running_api(path, server, config, routes) as api:
+                await asyncio.wait_for(body(api), 30)
+        finally:
+            await server.close()
+
+    asyncio.run(run())
+
+
+def with_registry(path: Path, body: Callable[[Api], Awaitable[None]], config: AgentConfig | None = None) -> None:
+    """As `with_api`, before a real server room: state, streams and endpoints, over a consensus of one."""
+
+    async def run() -> None:
+        async with running_server(path) as rig, running_api(path, rig, config, ROUTES) as api:
+            await asyncio.wait_for(body(api), 30)
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def running_api(path: Path, server: Any, config: AgentConfig | None, routes: Any) -> AsyncIterator[Api]:
+    """The API on a free port, its client at `path / "server.sock"`."""
+    clock = SystemClock()
+    client = ServerClient(path / "server.sock")
+    views = Views(client, clock)
+    context = ApiContext(config=lambda: api.config, client=client, views=views, clock=clock)
+    async with aiohttp.ClientSession() as session:
+        api = Api(server, context, None, session, config or AgentConfig(node_name="n1"))  # type: ignore[arg-type]
         api.http = ApiServer(make_app(context, routes), ("127.0.0.1",), 0)
         await api.http.start()
         await client.start()
         await views.start()
         try:
-            await asyncio.wait_for(body(api), 30)
+            yield api
         finally:
-            await api.session.close()
+            await session.close()
             await api.http.close()
             await views.close()
             await client.close()
-            await server.close()
-
-    asyncio.run(run())
