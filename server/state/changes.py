@@ -26,6 +26,7 @@ from chowk.core.events import (
     SummaryItem,
     Topic,
 )  # fmt: skip
+from chowk.core.records.ca import CARoots
 from chowk.core.records.config_entry import AnyConfigEntry, ServiceIntentions
 from chowk.core.records.intention import Intention
 from chowk.core.records.node import Node
@@ -53,7 +54,7 @@ class Changes:
         self._instances: dict[Key, NodeService | None] = {}
         self._summaries: dict[str, ServiceSummary | None] = {}
         self._entries: dict[Key, AnyConfigEntry | None] = {}
-        self._roots_touched = False
+        self._roots_before: CARoots | None = None
         self._topics: set[Topic] = set()
 
     def touch_topic(self, topic: Topic) -> None:
@@ -91,7 +92,7 @@ class Changes:
 
     def touch_roots(self) -> None:
         """The roots or the trust domain will change."""
-        self._roots_touched = True
+        self._roots_before = self._roots_before or self._store.trusted()
 
     def finish(self) -> tuple[tuple[Event, ...], frozenset[Topic]]:
         """The events, ordered, and every topic that changed; the store's last-changed indexes are brought up to date."""
@@ -175,9 +176,14 @@ class Changes:
                 )
 
     def _of_roots(self) -> Iterator[Event]:
-        if self._roots_touched:
-            payload = RootsItem(roots=self._store.trusted()) if self._store.roots else None
-            yield self._event(Topic(kind=ROOTS), "", payload)
+        topic, before, after = Topic(kind=ROOTS), self._roots_before, self._store.trusted()
+        if before is None or before == after:
+            return
+        self._topics.add(topic)
+        if after.roots:
+            yield self._event(topic, "", RootsItem(roots=after))
+        elif before.roots:
+            yield self._event(topic, "", None)
 
 
 def _topics_of(service: NodeService | None) -> set[Topic]:

@@ -118,6 +118,8 @@ class Publisher:
                 async with asyncio.timeout(self._heartbeat_s):
                     await wake.wait()
             except TimeoutError:
+                if subscription.waiting or subscription.overrun:
+                    continue  # an index must never be promised ahead of what it brings
                 yield StreamFrame(index=self._source.index, history=subscription.history)
 
     def _missed(self, canonical: Topic, index: int, history: str) -> list[Event] | None:
