@@ -22,6 +22,7 @@ from chowk.dns.records import CLASS_IN, NOERROR, NXDOMAIN, AddressRecord, AliasR
 Endpoint = tuple[str, int]
 
 DNS_PORT = 53
+EXCHANGES_MAX = 256  # each holds a socket, and the agent has other uses for its file descriptors
 
 
 class Recursor:
@@ -33,7 +34,7 @@ class Recursor:
         self._asking: dict[tuple[Query, bool, int], asyncio.Future[bytes]] = {}
 
     async def resolve(self, query: Query, *, tcp: bool, size: int) -> bytes | None:
-        """The reply to `query`, with its id; None when no recursor gave one.
+        """The reply to `query`, with its id; None when no recursor gave one, or EXCHANGES_MAX are in flight.
 
         `size` is what the client takes over UDP; a `tcp` client gets the whole answer, others TC and ask again.
         """
@@ -41,6 +42,8 @@ class Recursor:
         waiting = self._asking.get(key)
         if waiting is not None:
             reply = await asyncio.shield(waiting)
+        elif len(self._asking) >= EXCHANGES_MAX:
+            return None
         else:
             waiting = self._asking[key] = asyncio.get_running_loop().create_future()
             reply = b""

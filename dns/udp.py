@@ -13,6 +13,10 @@ from chowk.dns.responder import Responder
 
 Peer = tuple[Any, ...]
 
+RECEIVE_BUFFER_BYTES = (
+    1024 * 1024
+)  # the queue of queries, kept by the kernel, which drops the newest and may allow less
+
 
 class UdpListener(asyncio.DatagramProtocol):
     """Answers datagrams as they come. When the kernel takes no more replies, new ones are dropped, as UDP may."""
@@ -28,6 +32,7 @@ class UdpListener(asyncio.DatagramProtocol):
         """Begin to answer."""
         loop = asyncio.get_running_loop()
         self._closed = loop.create_future()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         await loop.create_datagram_endpoint(lambda: self, sock=self._sock)
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import dnslib
 import pytest
 
 from chowk.core.runtime.clock import SystemClock
+from chowk.dns import recursor as recursor_module
 from chowk.dns.recursor import parse_recursor
 from chowk.dns.server import DnsServer
 from chowk.dns.settings import DnsSettings
@@ -213,6 +214,25 @@ def test_equal_questions_in_flight_share_one_exchange() -> None:
         assert len(upstreams[0].asked) < 10
 
     run(scenario, good)
+
+
+def test_questions_in_flight_are_bounded_and_the_next_is_servfail_at_once() -> None:
+    async def scenario(server: DnsServer, upstreams: list[Upstream]) -> None:
+        count = recursor_module.EXCHANGES_MAX
+        asking = []
+        for number in range(count):
+            query = packet(f"h{number}.example.com", number=number)
+            asking.append(asyncio.ensure_future(ask_udp("127.0.0.1", server.port, query, timeout_s=30)))
+            while server.stats().queries <= number:  # so that no socket's buffer overflows
+                await asyncio.sleep(0)
+        replies = await ask_udp("127.0.0.1", server.port, packet("one.example.com"), packet("more.example.com"))
+        assert {rcode(reply) for reply in replies} == {"SERVFAIL"}
+        assert len(upstreams[0].asked) <= count
+        assert not any(task.done() for task in asking)
+        for task in asking:
+            task.cancel()
+
+    run(scenario, silent, timeout_s=30)
 
 
 def test_two_servers_that_are_each_others_recursors_end_with_servfail() -> None:
