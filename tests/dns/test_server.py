@@ -242,7 +242,10 @@ def test_close_frees_the_port_while_clients_wait() -> None:
         while not lookup.fetches:
             await asyncio.sleep(0)
         await server.close()
-        await server.start(("127.0.0.1",), server.port)
+        heir = DnsServer(registry(), SETTINGS, "agent1", "dc1", SystemClock())
+        await heir.start(("127.0.0.1",), server.port)
+        assert len(data((await ask_tcp("127.0.0.1", heir.port, query))[0])) == 40
+        await heir.close()
         writer.close()
 
     run(scenario, lookup)
