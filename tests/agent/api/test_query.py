@@ -1,0 +1,118 @@
+"""Query strings and tokens: what is read, what is refused."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import MultiDict
+
+from chowk.agent.api.errors import HttpError
+from chowk.agent.api.query import PARAMETERS_MAX, WAIT_MAX_S, Query, parse, parse_token, read_options
+from chowk.core.requests import CONSISTENT, DEFAULT, STALE
+
+
+def query(*pairs: tuple[str, str]) -> Query:
+    return parse(MultiDict(pairs))
+
+
+def refusal(*pairs: tuple[str, str]) -> str:
+    with pytest.raises(HttpError) as caught:
+        read_options(query(*pairs), "")
+    assert caught.value.status == 400
+    return str(caught.value)
+
+
+def test_nothing_asked_is_a_plain_default_read() -> None:
+    options = read_options(query(), "t")
+    assert (options.min_index, options.max_wait_s, options.consistency, options.token) == (0, 300.0, DEFAULT, "t")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10s", 10), ("1m30s", 90), ("250ms", 0.25), ("2h", WAIT_MAX_S), ("0s", 300)]
+)
+def test_wait_is_a_duration_with_a_cap(text: str, seconds: float) -> None:
+    assert read_options(query(("index", "5"), ("wait", text)), "").max_wait_s == seconds
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "1.5", "", "１", "99999999999999999999", "0x10", " 5"])
+def test_an_index_that_is_no_number_is_refused_in_consuls_words(text: str) -> None:
+    assert refusal(("index", text)) == "Invalid index"
+
+
+@pytest.mark.parametrize("text", ["10", "x", "-5s", "", "10s10", "1e3s", "infs"])
+def test_a_wait_that_is_no_duration_is_refused_in_consuls_words(text: str) -> None:
+    assert refusal(("wait", text)) == "Invalid wait time"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "consistency"),
+    [
+        ([("stale", "")], STALE),
+        ([("stale", "true")], STALE),
+        ([("stale", "false")], DEFAULT),
+        ([("consistent", "")], CONSISTENT),
+        ([("leader", "")], DEFAULT),
+        ([("max_stale", "5s")], STALE),
+        ([("cached", ""), ("stale", "")], STALE),
+    ],
+)
+def test_consistency(pairs: list[tuple[str, str]], consistency: str) -> None:
+    assert read_options(query(*pairs), "").consistency == consistency
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("stale", "consistent"),
+        ("leader", "stale"),
+        ("leader", "consistent"),
+        ("cached", "consistent"),
+        ("cached", "leader"),
+    ],
+)
+def test_clashing_consistency_is_refused_in_consuls_words(first: str, second: str) -> None:
+    text = f"Cannot specify ?{first} with ?{second}, conflicting semantics."
+    assert refusal((first, ""), (second, "")) == text
+
+
+def test_what_is_not_supported_is_named() -> None:
+    assert refusal(("ns", "a")) == 'Invalid query parameter: "ns" - namespaces are not supported'
+    assert refusal(("partition", "")) == 'Invalid query parameter: "partition" - admin partitions are not supported'
+
+
+def test_a_single_valued_parameter_given_twice_is_refused_and_tags_may_repeat() -> None:
+    assert refusal(("index", "1"), ("index", "2")) == 'Query parameter "index" is given twice'
+    found = query(("tag", "a"), ("tag", "b"), ("node-meta", "k:v:w"), ("node-meta", "x"))
+    assert found.all("tag") == ("a", "b")
+    assert found.node_meta() == {"k": "v:w", "x": ""}
+
+
+def test_a_flag_that_is_neither_true_nor_false_is_refused() -> None:
+    assert "not true or false" in refusal(("stale", "perhaps"))
+
+
+def test_the_number_and_length_of_parameters_are_bounded() -> None:
+    assert refusal(*[(str(number), "") for number in range(PARAMETERS_MAX + 1)]).startswith("More than")
+    assert "longer than" in refusal(("filter", "x" * 10_000))
+
+
+def test_a_token_comes_from_the_query_then_the_header_then_the_bearer() -> None:
+    headers = {"X-Consul-Token": "h", "Authorization": "Bearer b"}
+    assert parse_token(query(("token", "q")), headers) == "q"
+    assert parse_token(query(), headers) == "h"
+    assert parse_token(query(), {"Authorization": "bearer b "}) == "b"
+    assert parse_token(query(), {"Authorization": "b"}) == ""
+
+
+NAMES = st.sampled_from(["index", "wait", "stale", "consistent", "leader", "max_stale", "cached", "ns", "tag", "x"])
+
+
+@given(st.lists(st.tuples(NAMES, st.text(max_size=12)), max_size=6))
+def test_any_query_is_read_or_refused_with_400(pairs: list[tuple[str, str]]) -> None:
+    with suppress(HttpError):  # whose status, 400, the tests above hold
+        options = read_options(query(*pairs), "")
+        assert options.min_index >= 0
+        assert 0 < options.max_wait_s <= WAIT_MAX_S
