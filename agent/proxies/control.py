@@ -89,7 +89,7 @@ class ControlService:
             self._on_change()
 
     def _make_room(self, attach: Attach) -> str:
-        """Why this process may not serve the proxy, "" when it may: a manual one takes over, of launched ones the first stays."""
+        """Why this process may not serve the proxy, or "": a manual one takes over, of launched ones the first stays."""
         other = self.attached.get(attach.proxy_id)
         if other is None or other.attach.instance == attach.instance:
             return ""

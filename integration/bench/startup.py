@@ -1,4 +1,4 @@
-"""How soon and how small: `chowk version`, the first DNS answer of `chowk agent -dev`, memory of an idle agent and server."""
+"""How soon and how small: `chowk version`, the first DNS answer of `chowk agent -dev`, memory of agent and server idle."""
 
 from __future__ import annotations
 

@@ -38,9 +38,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.views": ("core", "agent.client"),
     "agent.sync": ("core", "agent.local", "agent.client"),
     "agent.proxies": ("core", "agent.local", "agent.client", "agent.views", "agent.config.model", "connect"),
+    "agent.identity": ("core",),
+    "agent.log_stream": ("core",),
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
     "agent.api": (
-        "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies",
+        "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies", "agent.log_stream",
         *CONNECT_CORES,
     ),
     "agent.boot": ("core", "agent", "dns", "connect", "server"),
