@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, path_of
 from chowk.agent.commands.command import Failure, Group, flag
-from chowk.agent.commands.documents import get_any, read_plain
+from chowk.agent.commands.documents import read_config_entry
 from chowk.agent.commands.output import JSON, format_flag, show_json, show_line
 
 CONFIG = path_of("config")
@@ -31,8 +29,7 @@ command = Group("config", help="Write, read, list and delete config entries.")
 def write(api: ApiClient, file: str, cas: bool, modify_index: int) -> None:
     """Write the config entry of an HCL or JSON FILE; `-` is standard input."""
     _check_cas(cas, modify_index)
-    entry = read_plain(file)
-    kind, name = _identity(entry, file)
+    kind, name, entry = read_config_entry(file)
     reply = api.put(CONFIG, {"cas": str(modify_index)} if cas else None, entry)
     if reply.json() is False:
         raise Failure(f"Config entry not updated: {kind}/{name}: it was changed since index {modify_index}")
@@ -82,7 +79,7 @@ def delete(api: ApiClient, kind: str, name: str, filename: str, cas: bool, modif
     if filename and (kind or name):
         raise click.UsageError("either -filename, or -kind and -name")
     if filename:
-        kind, name = _identity(read_plain(filename), filename)
+        kind, name, _entry = read_config_entry(filename)
     if not kind or not name:
         raise click.UsageError("needs -kind and -name, or -filename")
     reply = api.request("DELETE", path_of("config", kind, name), {"cas": str(modify_index)} if cas else None)
@@ -94,10 +91,3 @@ def delete(api: ApiClient, kind: str, name: str, filename: str, cas: bool, modif
 def _check_cas(cas: bool, modify_index: int) -> None:
     if modify_index and not cas:
         raise click.UsageError("-modify-index needs -cas")
-
-
-def _identity(entry: dict[str, Any], file: str) -> tuple[str, str]:
-    kind, name = get_any(entry, "kind"), get_any(entry, "name")
-    if not kind:
-        raise Failure(f"{file}: a config entry needs a Kind")
-    return str(kind), str(name or ("global" if kind == "proxy-defaults" else ""))

@@ -144,7 +144,11 @@ def _registration(service: str, upstreams: tuple[str, ...], listen: str, service
         "Proxy": proxy_settings,
         "Launch": False,
     }
-    if listen:
+    if not listen:
+        # It only dials out: a port is needed to register, and the check keeps others from dialling it.
+        registration["Port"] = proxy_settings["Upstreams"][0]["LocalBindPort"]
+        registration["Check"] = {"Name": "takes no connections", "TTL": "24h", "Status": "critical"}
+    else:
         registration["Address"], registration["Port"] = _host_port(listen, "listen")
         host, port = _host_port(service_addr, "service-addr")
         proxy_settings |= {"LocalServiceAddress": host, "LocalServicePort": port}

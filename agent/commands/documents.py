@@ -71,6 +71,22 @@ def read_services(path: str) -> list[dict[str, Any]]:
     return found
 
 
+def read_config_entry(path: str) -> tuple[str, str, dict[str, Any]]:
+    """Kind, name and the whole config entry of a file. Failure with file:line:column of each problem."""
+    from chowk.agent.config.config_entries import decode_config_entry
+    from chowk.agent.config.problems import ConfigError
+    from chowk.agent.config.tree import to_plain
+
+    tree = read_document(path)
+    try:
+        entry = decode_config_entry(tree)
+    except ConfigError as error:
+        raise Failure(str(error)) from error
+    if entry is None:
+        raise Failure(f"{path}: a config entry needs a Kind")
+    return entry.kind, entry.name, to_plain(tree)
+
+
 def get_any(plain: dict[str, Any], *names: str) -> Any:
     """The value under the first of `names` that is there, written in any case and with or without underscores."""
     folded = {key.replace("_", "").lower(): value for key, value in plain.items()}

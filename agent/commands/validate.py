@@ -27,7 +27,7 @@ def command(paths: tuple[str, ...], quiet: bool, output_format: str) -> int:
     dirs = [path for path in paths if Path(path).is_dir()]
     files = [path for path in paths if path not in dirs]
     try:
-        warnings, problems = list(build(files, dirs, {}).warnings), []
+        warnings, problems = list(build(files, dirs, {}, fragments=True).warnings), []
     except ConfigError as error:
         warnings, problems = [], str(error).splitlines()
     if output_format == JSON:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -298,6 +300,23 @@ def test_config_write_sends_the_entry(agent, run, tmp_path):
     assert agent.last.query == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('Kind = "service-defaults"\nNane = "web"', "e.hcl:2:1: "),
+        ('Kind = "service-default"\nName = "web"', "e.hcl:1:"),
+        ('Name = "web"', "ind"),
+        ("", "ind"),
+    ],
+)
+def test_config_write_says_where_a_file_is_wrong_and_asks_nothing(agent, run, tmp_path, text, said):
+    (tmp_path / "e.hcl").write_text(text)
+    code, _out, err = run("config", "write", str(tmp_path / "e.hcl"))
+    assert code == 1
+    assert said in err
+    assert agent.asked == []
+
+
 def test_config_write_with_a_lost_race_fails(agent, run, tmp_path):
     file = tmp_path / "web.json"
     file.write_text('{"Kind": "service-defaults", "Name": "web"}')
@@ -417,6 +436,27 @@ def test_connect_proxy_refuses_what_makes_no_sense(agent, run, args, tmp_path):
     code, out, err = run("connect", "proxy", *args)
     assert (code, out) == (1, "")
     assert "chowk connect proxy -help" in err
+
+
+def test_connect_proxy_for_a_service_registers_a_proxy_that_nobody_dials_and_takes_it_away(
+    agent, run, tmp_path, monkeypatch
+):
+    (tmp_path / "s").touch()
+    agent.on("GET", "/v1/agent/self", {"DebugConfig": {"ProxySocket": str(tmp_path / "s")}})
+    agent.on("PUT", "/v1/agent/service/register")
+    started = []
+    proxy = types.SimpleNamespace(run_proxy=lambda *args, manual: started.append((*args, manual)))
+    monkeypatch.setitem(sys.modules, "chowk.connect.proxy.main", proxy)
+    code, _out, err = run("connect", "proxy", "-service=laptop", "-upstream=db:127.0.0.2:9191")
+    registered = agent.asked[1].body
+    assert registered["Proxy"] == {
+        "DestinationServiceName": "laptop",
+        "Upstreams": [{"DestinationName": "db", "LocalBindAddress": "127.0.0.2", "LocalBindPort": 9191}],
+    }
+    assert registered["Check"]["Status"] == "critical"
+    assert started == [(registered["ID"], tmp_path / "s", True)]
+    assert agent.last.path == f"/v1/agent/service/deregister/{registered['ID']}"
+    assert (code, "404" in err) == (1, True)  # the stand-in knows no such path: a failed deregistration is told
 
 
 def test_connect_proxy_says_when_there_is_no_sidecar_or_more_than_one(agent, run, tmp_path):
