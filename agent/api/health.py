@@ -9,9 +9,12 @@ from aiohttp import web
 from chowk.agent.api import instances
 from chowk.agent.api.errors import bad_request
 from chowk.agent.api.reads import filtered, matches_meta, read
-from chowk.agent.api.replies import json_reply
+from chowk.agent.api.replies import json_bytes_reply, json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
+from chowk.agent.views.instances import instances_of
+from chowk.agent.views.views import View
+from chowk.core import codec
 from chowk.core.records.check import STATUSES, HealthCheck
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.requests import (
@@ -39,8 +42,15 @@ async def connect(request: ApiRequest) -> web.Response:
 async def _instances(request: ApiRequest, *, connect: bool) -> web.Response:
     keep = filtered(request, ServiceInstance)
     found = await instances.find(request, connect=connect)
+    if found.view is not None and found.whole and not request.query.get("filter"):
+        return found.mark(json_bytes_reply(request, found.view.memo("health-json", _encode), found.meta))
     rows = [instance for instance in found.instances if keep(instance)]
     return found.mark(json_reply(request, rows, found.meta))
+
+
+def _encode(view: View) -> bytes:
+    """All instances of a view as JSON: encoded once a change, for everybody who asks."""
+    return codec.to_json(instances_of(view))
 
 
 async def node(request: ApiRequest) -> web.Response:

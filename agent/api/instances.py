@@ -22,12 +22,16 @@ from chowk.core.requests import HEALTH_INSTANCES, InstancesQuery, QueryMeta
 
 @dataclass(frozen=True)
 class Instances:
-    """What was found, ordered by node name and service id; `view` and `hit` are set when it came from a view."""
+    """What was found, ordered by node name and service id; `view` and `hit` are set when it came from a view.
+
+    `whole` says that no tag, node-meta or health narrowed it: all that the view holds.
+    """
 
     meta: QueryMeta
     instances: Sequence[ServiceInstance]
     view: View | None = None
     hit: bool = False
+    whole: bool = False
 
     def mark(self, response: web.Response) -> web.Response:
         """The reply with the headers of where it came from."""
@@ -44,15 +48,19 @@ async def find(request: ApiRequest, *, connect: bool) -> Instances:
     known = await cached(request, Topic(kind=CONNECT if connect else HEALTH, key=name))
     if known is not None:
         view, hit = known
-        found = [instance for instance in instances_of(view) if wanted(instance)]
-        return Instances(view_meta(view), found, view, hit)
+        if wanted is None:
+            return Instances(view_meta(view), instances_of(view), view, hit, whole=True)
+        return Instances(view_meta(view), list(filter(wanted, instances_of(view))), view, hit)
     reply = await read(request, HEALTH_INSTANCES, InstancesQuery(name=name, connect=connect))
-    return Instances(reply.meta, [instance for instance in reply.instances if wanted(instance)])
+    return Instances(reply.meta, reply.instances if wanted is None else list(filter(wanted, reply.instances)))
 
 
-def _wanted(request: ApiRequest) -> Callable[[ServiceInstance], bool]:
+def _wanted(request: ApiRequest) -> Callable[[ServiceInstance], bool] | None:
+    """Which instances are asked for; None: all."""
     tags, meta = request.query.all("tag"), request.query.node_meta()
     passing_only = request.query.flag("passing")
+    if not (tags or meta or passing_only):
+        return None
 
     def wanted(instance: ServiceInstance) -> bool:
         return (

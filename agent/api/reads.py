@@ -77,6 +77,7 @@ def view_meta(view: View) -> QueryMeta:
 
 def mark_cached(response: web.Response, view: View, hit: bool) -> web.Response:
     """The headers of a reply from a view: `X-Cache`, and `Age`, the seconds since the servers were lost."""
+    response.headers["X-Consul-Query-Backend"] = "streaming"
     response.headers["X-Cache"] = "HIT" if hit else "MISS"
     response.headers["Age"] = str(int(view.age_s))
     return response

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -28,11 +27,6 @@ def json_bytes_reply(
     if meta is not None:
         set_meta(response, meta)
     return response
-
-
-def join_array(items: Iterable[bytes]) -> bytes:
-    """A JSON array of encoded items; `[]` of none."""
-    return b"[" + b",".join(items) + b"]"
 
 
 def text_reply(text: str, status: int = 200) -> web.Response:
