@@ -1,0 +1,433 @@
+"""What a server answers over its socket: texts of refusals, freshness, blocking, and that retries apply once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from chowk.connect.ca.keys import make_csr, make_key
+from chowk.core.commands import (
+    AnyCommand,
+    DeleteConfigEntry,
+    DeleteIntention,
+    Deregister,
+    Register,
+    SetCARoots,
+    SetSystemMetadata,
+    UpsertConfigEntry,
+    UpsertIntention,
+)
+from chowk.core.errors import InvalidRequest, NoLeader, NoPathToDatacenter, TooLarge, TooManyRequests
+from chowk.core.events import Topic
+from chowk.core.records.ca import CAConfiguration
+from chowk.core.records.check import HealthCheck
+from chowk.core.records.config_entry import ProxyDefaults, ServiceDefaults, SourceIntention
+from chowk.core.records.node import Node
+from chowk.core.records.service import ConnectProxy, NodeService, ServiceConnect, Upstream, Weights
+from chowk.core.requests import (
+    CA_CONFIGURATION,
+    CA_CONFIGURE,
+    CA_ROOTS,
+    CA_SIGN,
+    CATALOG_ADDRESS,
+    CATALOG_DATACENTERS,
+    CATALOG_NODE_SERVICES,
+    CATALOG_NODES,
+    CATALOG_SERVICES,
+    CATALOG_WRITE,
+    CONFIG_READ,
+    CONFIG_WRITE,
+    CONSISTENT,
+    HEALTH_INSTANCES,
+    HEALTH_NODE_CHECKS,
+    HEALTH_SERVICE_CHECKS,
+    HEALTH_STATE_CHECKS,
+    INTENTION_CHECK,
+    INTENTION_EXACT,
+    INTENTION_LIST,
+    INTENTION_MATCH,
+    INTENTION_WRITE,
+    METHODS,
+    RAFT_CONFIGURATION,
+    STALE,
+    STATUS_LEADER,
+    STATUS_STATS,
+    SUBSCRIBE,
+    AddressQuery,
+    CAConfigurationWrite,
+    ConfigEntryQuery,
+    Empty,
+    InstancesQuery,
+    IntentionExactQuery,
+    IntentionMatchQuery,
+    QueryOptions,
+    Read,
+    SignRequest,
+    SubscribeRequest,
+    Write,
+)
+from support.server_rig import Rig, running_server
+
+NODE = Node(node="n", address="127.0.0.1")
+PROXY = NodeService(
+    id="p", service="web-proxy", kind="connect-proxy", port=1, proxy=ConnectProxy(destination_service_name="web")
+)
+
+
+def run(tmp_path: Path, scene: Any, **options: Any) -> None:
+    async def whole() -> None:
+        async with running_server(tmp_path, **options) as rig:
+            await scene(rig)
+
+    asyncio.run(whole())
+
+
+def with_service(**given: Any) -> Register:
+    return Register(node=NODE, service=NodeService(**{"id": "web", "service": "web", **given}))
+
+
+def with_proxy(**given: Any) -> Register:
+    return Register(node=NODE, service=msgspec.structs.replace(PROXY, **given))
+
+
+def with_upstreams(*upstreams: Upstream) -> Register:
+    return with_proxy(proxy=ConnectProxy(destination_service_name="web", upstreams=upstreams))
+
+
+DB = Upstream(destination_name="db", local_bind_port=9001)
+
+REFUSED: tuple[tuple[Register | Deregister, str], ...] = (
+    (Register(node=Node(node="", address="1.1.1.1")), "Must provide node"),
+    (Register(node=Node(node="n", address="")), "Must provide address if SkipNodeUpdate is not set"),
+    (Register(node=Node(node="n", address=""), skip_node_update=True), "Missing node registration"),
+    (Register(node=Node(node="a/b", address="1.1.1.1")), 'cannot contain "/"'),
+    (Register(node=Node(node="n\x00", address="1.1.1.1")), "cannot be printed"),
+    (Register(node=Node(node="n", address="0.0.0.0")), "no address that others can dial"),
+    (Register(node=Node(node="n", address="1.1.1.1", id="x")), "Bad node ID"),
+    (Register(node=Node(node="n", address="1.1.1.1", meta={str(n): "" for n in range(65)})), "more than 64"),
+    (Register(node=Node(node="n", address="1.1.1.1", meta={"a b": ""})), "invalid characters"),
+    (Register(node=Node(node="n", address="1.1.1.1", meta={"k" * 129: ""})), "Key is too long"),
+    (Register(node=Node(node="n", address="1.1.1.1", meta={"": ""})), "Key cannot be blank"),
+    (with_service(service=""), "Must provide service name"),
+    (with_service(meta={"k": "v" * 513}), "Value is too long"),
+    (with_service(port=70_000), "Invalid service port 70000"),
+    (with_service(port=-1), "Invalid service port -1"),
+    (with_service(address="::"), "Invalid service address"),
+    (with_service(tags=("t",) * 257), "more than 256 tags"),
+    (with_service(weights=Weights(passing=0)), "Passing must be between 1"),
+    (with_service(kind="ingress-gateway"), "is not supported"),
+    (with_service(port=1, socket_path="/x"), "mutually exclusive"),
+    (with_proxy(port=0), "Port or SocketPath must be set"),
+    (with_proxy(proxy=ConnectProxy()), "DestinationServiceName must be non-empty"),
+    (with_proxy(proxy=ConnectProxy(destination_service_name="*")), "must not be a wildcard"),
+    (with_proxy(connect=ServiceConnect(native=True)), "cannot also be Connect Native"),
+    (with_upstreams(Upstream(destination_name="db")), "must be defined and nonzero"),
+    (with_upstreams(Upstream(destination_name="", local_bind_port=1)), "name cannot be empty"),
+    (with_upstreams(DB, msgspec.structs.replace(DB, destination_name="x")), "db and x both bind 127.0.0.1:9001"),
+    (with_upstreams(DB, DB), "duplicates"),
+    (Register(node=NODE, checks=(HealthCheck(node="n", check_id=""),)), "Must provide check ID or name"),
+    (Register(node=NODE, checks=(HealthCheck(node="m", check_id="c"),)), 'is of node "m"'),
+    (Register(node=NODE, checks=(HealthCheck(node="n", check_id="c", status="ok"),)), "must be passing"),
+    (
+        Register(node=NODE, checks=(HealthCheck(node="n", check_id="c", service_id="x"),)),
+        "Missing service registration",
+    ),
+    (Register(node=NODE, checks=(HealthCheck(node="n", check_id="c", output="x" * 131_073),)), "too long"),
+    (Deregister(node=""), "Must provide node"),
+)
+
+
+def test_registrations_that_cannot_be_right_are_refused_with_words_that_teach(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        index = rig.machine.store.index
+        for command, words in REFUSED:
+            with pytest.raises(InvalidRequest) as refusal:
+                await rig.write(CATALOG_WRITE, command)
+            assert words in str(refusal.value)
+        assert rig.machine.store.index == index
+        assert not rig.machine.store.nodes
+
+    run(tmp_path, scene)
+
+
+def test_every_method_of_the_vocabulary_is_served(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        endpoints = rig.server.context.gate.endpoints
+        assert {*endpoints.calls, *endpoints.streams} == set(METHODS)
+
+    run(tmp_path, scene)
+
+
+def test_no_method_takes_commands_of_the_authority_or_of_the_cluster(tmp_path: Path) -> None:
+    hostile: tuple[AnyCommand, ...] = (
+        SetCARoots(roots=(), cas=0),
+        SetSystemMetadata(key="cluster_id", value="mine", only_if_absent=False),
+    )
+
+    async def scene(rig: Rig) -> None:
+        before = rig.machine.store.trusted()
+        for method in (CATALOG_WRITE, INTENTION_WRITE, CONFIG_WRITE):
+            for command in hostile:
+                with pytest.raises(InvalidRequest, match="does not take"):
+                    await rig.write(method, command)
+        assert rig.machine.store.trusted() == before
+
+    run(tmp_path, scene)
+
+
+def test_reads_answer_what_was_written(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        node = Node(node="Host", address="127.0.0.1", id="11111111-1111-1111-1111-111111111111", datacenter="elsewhere")
+        web = NodeService(id="w1", service="web", port=80, address="127.0.0.7", tags=("v1",))
+        checks = (
+            HealthCheck(node="host", check_id="c1", service_id="w1", status="passing"),
+            HealthCheck(node="", check_id="", name="disk", status="warning"),
+        )
+        await rig.write(CATALOG_WRITE, Register(node=node, service=web, checks=checks))
+        await rig.write(CATALOG_WRITE, Register(node=node, service=PROXY))
+        nodes = (await rig.call(CATALOG_NODES, Read())).nodes
+        assert [(each.node, each.datacenter) for each in nodes] == [("Host", "dc1")]
+        services = (await rig.call(CATALOG_SERVICES, Read())).services
+        assert [(each.service, each.tags, each.virtual_ip) for each in services] == [
+            ("web", ("v1",), "240.0.0.1"),
+            ("web-proxy", (), ""),
+        ]
+        view = await rig.call(CATALOG_NODE_SERVICES, Read(name="HOST"))
+        assert view.node == nodes[0]
+        assert [each.id for each in view.services] == ["p", "w1"]
+        assert [(each.check_id, each.node, each.service_name) for each in view.checks] == [
+            ("c1", "Host", "web"),
+            ("disk", "Host", ""),
+        ]
+        assert (await rig.call(CATALOG_NODE_SERVICES, Read(name="nobody"))).node is None
+        mesh = (await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web", connect=True))).instances
+        assert [each.service.id for each in mesh] == ["p"]
+        instance = (await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web"))).instances[0]
+        assert [each.check_id for each in instance.checks] == ["c1", "disk"]
+        assert instance.status == "warning"
+        assert len((await rig.call(HEALTH_NODE_CHECKS, Read(name="host"))).checks) == 2
+        of_service = await rig.call(HEALTH_SERVICE_CHECKS, Read(name="web"))
+        assert [each.check_id for each in of_service.checks] == ["c1"]
+        assert of_service.nodes == nodes
+        assert len((await rig.call(HEALTH_STATE_CHECKS, Read(name="any"))).checks) == 2
+        assert [c.check_id for c in (await rig.call(HEALTH_STATE_CHECKS, Read(name="warning"))).checks] == ["disk"]
+        at = await rig.call(CATALOG_ADDRESS, AddressQuery(address="127.0.0.7"))
+        assert [each.service.id for each in at.instances] == ["w1"]
+        assert (await rig.call(CATALOG_ADDRESS, AddressQuery(address="127.0.0.1"))).nodes == nodes
+        assert (await rig.call(CATALOG_DATACENTERS, Empty())).datacenters == ("dc1",)
+        assert (await rig.call(STATUS_LEADER, Empty())).leader == "127.0.0.1:8300"
+        assert (await rig.call(RAFT_CONFIGURATION, Empty())).servers[0].leader
+        assert (await rig.call(STATUS_STATS, Empty())).stats["catalog"]["services"] == "2"
+
+    run(tmp_path, scene)
+
+
+def test_a_second_registration_without_a_difference_changes_no_index(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.write(CATALOG_WRITE, with_service(port=1))
+        before = await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web"))
+        await rig.write(CATALOG_WRITE, with_service(port=1))
+        assert await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web")) == before
+
+    run(tmp_path, scene)
+
+
+def test_a_name_held_by_a_living_node_is_not_taken_over(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        first = Node(node="n", address="127.0.0.1", id="11111111-1111-1111-1111-111111111111")
+        second = Node(node="N", address="127.0.0.2", id="22222222-2222-2222-2222-222222222222")
+        alive = HealthCheck(node="n", check_id="serfHealth", status="passing")
+        await rig.write(CATALOG_WRITE, Register(node=first, checks=(alive,)))
+        with pytest.raises(InvalidRequest, match="is reserved by node 1111"):
+            await rig.write(CATALOG_WRITE, Register(node=second))
+        dead = msgspec.structs.replace(alive, status="critical")
+        await rig.write(CATALOG_WRITE, Register(node=first, checks=(dead,)))
+        await rig.write(CATALOG_WRITE, Register(node=second))
+        assert rig.machine.store.nodes["n"].id == second.id
+
+    run(tmp_path, scene)
+
+
+def test_stale_reads_answer_without_a_leader_and_others_do_not(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.write(CATALOG_WRITE, with_service())
+        barriers = rig.consensus.barriers
+        for mode, asked in (("default", 0), (STALE, 0), (CONSISTENT, 1)):
+            reply = await rig.call(CATALOG_NODES, Read(options=QueryOptions(consistency=mode)))
+            assert reply.meta.consistency == {"default": "leader"}.get(mode, mode)
+            barriers += asked
+            assert rig.consensus.barriers == barriers
+        rig.consensus.lead(False)
+        stale = await rig.call(CATALOG_NODES, Read(options=QueryOptions(consistency=STALE)))
+        assert (len(stale.nodes), stale.meta.known_leader) == (1, False)
+        for mode in ("default", CONSISTENT):
+            with pytest.raises(NoLeader):
+                await rig.call(CATALOG_NODES, Read(options=QueryOptions(consistency=mode)))
+        with pytest.raises(NoLeader):
+            await rig.write(CATALOG_WRITE, with_service(port=3))
+
+    run(tmp_path, scene)
+
+
+def test_options_that_mean_nothing_are_refused(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        with pytest.raises(NoPathToDatacenter):
+            await rig.call(CATALOG_NODES, Read(options=QueryOptions(datacenter="dc9")))
+        with pytest.raises(InvalidRequest, match="Invalid index"):
+            await rig.call(CATALOG_NODES, Read(options=QueryOptions(min_index=-1)))
+        with pytest.raises(InvalidRequest, match="Unknown consistency"):
+            await rig.call(CATALOG_NODES, Read(options=QueryOptions(consistency="maybe")))
+        with pytest.raises(InvalidRequest, match="Missing service name"):
+            await rig.call(HEALTH_INSTANCES, InstancesQuery(name=""))
+        with pytest.raises(InvalidRequest, match="not an IP address"):
+            await rig.call(CATALOG_ADDRESS, AddressQuery(address="web"))
+        with pytest.raises(InvalidRequest, match="client id"):
+            await rig.call(CATALOG_WRITE, Write(command=with_service(), client="", sequence=1))
+        with pytest.raises(InvalidRequest, match="unknown topic"):
+            await anext(rig.client.stream(SUBSCRIBE, SubscribeRequest(topic=Topic(kind="secrets"))))
+
+    run(tmp_path, scene)
+
+
+def test_a_thing_that_is_missing_blocks_until_it_comes(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        first = await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web"))
+        assert first.meta.index >= 1
+        query = InstancesQuery(name="web", options=QueryOptions(min_index=first.meta.index, max_wait_s=30))
+        waiting = asyncio.ensure_future(rig.call(HEALTH_INSTANCES, query, 30.0))
+        await rig.call(STATUS_LEADER, Empty())
+        assert not waiting.done()
+        await rig.write(CATALOG_WRITE, with_service())
+        assert len((await waiting).instances) == 1
+
+    run(tmp_path, scene)
+
+
+def test_a_blocking_query_ends_with_its_wait_and_answers_what_is_there(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        index = (await rig.write(CATALOG_WRITE, with_service())).index
+        options = QueryOptions(min_index=index, max_wait_s=0.02)
+        reply = await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web", options=options))
+        assert (reply.meta.index, len(reply.instances)) == (index, 1)
+
+    run(tmp_path, scene)
+
+
+def test_an_index_of_a_lost_store_is_answered_at_once_with_a_lower_one(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        options = QueryOptions(min_index=10_000, max_wait_s=60)
+        reply = await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web", options=options), 5.0)
+        assert reply.meta.index < 10_000
+
+    run(tmp_path, scene)
+
+
+def test_the_same_write_sent_twice_applies_once(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        entry = UpsertConfigEntry(entry=ServiceDefaults(name="web"), cas=0)
+        write = Write(command=entry, client="c", sequence=1)
+        first = await rig.call(CONFIG_WRITE, write)
+        again = await rig.call(CONFIG_WRITE, write)
+        other = await rig.call(CONFIG_WRITE, msgspec.structs.replace(write, sequence=2))
+        assert (first.ok, again, other.ok) == (True, first, False)
+
+    run(tmp_path, scene)
+
+
+def test_a_write_over_the_limit_is_refused_before_it_is_proposed(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        big = ProxyDefaults(name="global", config={"x": "y" * 1_100_000})
+        with pytest.raises(TooLarge, match="over the limit"):
+            await rig.write(CONFIG_WRITE, UpsertConfigEntry(entry=big))
+
+    run(tmp_path, scene)
+
+
+def test_intentions_are_written_listed_matched_and_checked(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        for source, destination, action in (("web", "db", "deny"), ("*", "db", "allow"), ("web", "*", "allow")):
+            command = UpsertIntention(destination=destination, source=SourceIntention(name=source, action=action))
+            await rig.write(INTENTION_WRITE, command)
+        listed = (await rig.call(INTENTION_LIST, Read())).intentions
+        assert [each.precedence for each in listed] == [9, 8, 6]
+        by = await rig.call(INTENTION_MATCH, IntentionMatchQuery(by="destination", names=("db", "cache")))
+        assert [[each.precedence for each in match] for match in by.matches] == [[9, 8, 6], [6]]
+        by = await rig.call(INTENTION_MATCH, IntentionMatchQuery(by="source", names=("web", "api")))
+        assert [[each.precedence for each in match] for match in by.matches] == [[9, 8, 6], [8]]
+        checked = await rig.call(INTENTION_CHECK, IntentionExactQuery(source="web", destination="db"))
+        assert (checked.allowed, checked.intention) == (False, listed[0])
+        exact = await rig.call(INTENTION_EXACT, IntentionExactQuery(source="web", destination="db"))
+        assert exact.intentions == (listed[0],)
+        by_id = await rig.call(INTENTION_EXACT, IntentionExactQuery(id=listed[0].id))
+        assert by_id.intentions == (listed[0],)
+        await rig.write(INTENTION_WRITE, DeleteIntention(destination="db", source="web"))
+        checked = await rig.call(INTENTION_CHECK, IntentionExactQuery(source="web", destination="db"))
+        assert checked.allowed
+        with pytest.raises(InvalidRequest, match="must be set to 'allow' or 'deny'"):
+            await rig.write(INTENTION_WRITE, UpsertIntention(destination="db", source=SourceIntention(name="web")))
+        with pytest.raises(InvalidRequest, match="match intentions by"):
+            await rig.call(INTENTION_MATCH, IntentionMatchQuery(by="both", names=("db",)))
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.parametrize(("policy", "allowed"), [("allow", True), ("deny", False)])
+def test_without_an_intention_the_policy_of_the_server_decides(tmp_path: Path, policy: str, allowed: bool) -> None:
+    async def scene(rig: Rig) -> None:
+        checked = await rig.call(INTENTION_CHECK, IntentionExactQuery(source="a", destination="b"))
+        assert (checked.allowed, checked.intention) == (allowed, None)
+
+    run(tmp_path, scene, default_intention_policy=policy)
+
+
+def test_config_entries_are_written_by_compare_and_set_and_read(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        made = await rig.write(CONFIG_WRITE, UpsertConfigEntry(entry=ServiceDefaults(name="web", protocol="http")))
+        lost = await rig.write(CONFIG_WRITE, UpsertConfigEntry(entry=ServiceDefaults(name="web"), cas=made.index - 1))
+        assert not lost.ok
+        found = await rig.call(CONFIG_READ, ConfigEntryQuery(kind="service-defaults", name="web"))
+        assert [each.protocol for each in found.entries] == ["http"]
+        assert (await rig.call(CONFIG_READ, ConfigEntryQuery(kind=""))).entries == found.entries
+        assert not (await rig.write(CONFIG_WRITE, DeleteConfigEntry(kind="service-defaults", name="web", cas=1))).ok
+        delete = DeleteConfigEntry(kind="service-defaults", name="web", cas=made.index)
+        assert (await rig.write(CONFIG_WRITE, delete)).ok
+        assert (await rig.call(CONFIG_READ, ConfigEntryQuery(kind="service-defaults"))).entries == ()
+        with pytest.raises(InvalidRequest, match="invalid config entry kind"):
+            await rig.call(CONFIG_READ, ConfigEntryQuery(kind="service-default"))
+        with pytest.raises(InvalidRequest, match='only "global" is supported'):
+            await rig.write(CONFIG_WRITE, UpsertConfigEntry(entry=ProxyDefaults(name="all")))
+
+    run(tmp_path, scene)
+
+
+def test_leaves_are_signed_within_the_rate_and_for_names_that_can_be_identities(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        csr = make_csr(make_key(), "web")
+        configuration = (await rig.call(CA_CONFIGURATION, Read())).configuration
+        assert configuration.config["LeafCertTTL"] == "72h0m0s"
+        slow = msgspec.structs.replace(configuration, config={"CSRMaxPerSecond": 1, "LeafCertTTL": "1h"})
+        assert (
+            await rig.call(CA_CONFIGURE, CAConfigurationWrite(configuration=slow, cas=configuration.modify_index))
+        ).ok
+        assert not (await rig.call(CA_CONFIGURE, CAConfigurationWrite(configuration=slow, cas=1))).ok
+        leaf = (await rig.call(CA_SIGN, SignRequest(service="web", csr_pem=csr))).leaf
+        domain = (await rig.call(CA_ROOTS, Read())).roots.trust_domain
+        assert leaf.service_uri == f"spiffe://{domain}/ns/default/dc/dc1/svc/web"
+        assert leaf.private_key_pem == ""
+        many = [rig.call(CA_SIGN, SignRequest(service="web", csr_pem=csr)) for _ in range(60)]
+        answers = await asyncio.gather(*many, return_exceptions=True)
+        assert {type(each) for each in answers if isinstance(each, Exception)} == {TooManyRequests}
+        for service in ("", "a/b", "*"):
+            with pytest.raises(InvalidRequest, match="needs a name"):
+                await rig.call(CA_SIGN, SignRequest(service=service, csr_pem=csr))
+        for pem in ("", "x" * 20_000):
+            with pytest.raises(InvalidRequest, match="certificate signing request"):
+                await rig.call(CA_SIGN, SignRequest(service="web", csr_pem=pem))
+        with pytest.raises(InvalidRequest, match='unknown CA provider "vault"'):
+            await rig.call(CA_CONFIGURE, CAConfigurationWrite(configuration=CAConfiguration(provider="vault")))
+
+    run(tmp_path, scene)
