@@ -38,12 +38,13 @@ def build(
     problems = Problems()
     reading = Reading(problems)
     whole = Decoded(Position(), "")
-    trees = read_all(files, dirs, problems)
-    for _, tree in trees:
+    read = []
+    for path, tree in read_all(files, dirs, problems):
+        read.append(path)
         merge(whole, decode(tree, AGENT, reading))
     given = dict(flags)
     dev = bool(given.pop("dev", False))
     merge(whole, decode(from_plain(nested(given)), AGENT, reading))
     config = assemble(whole, reading, host or this_host(), dev=dev, fragments=fragments)
     problems.raise_if_any()
-    return msgspec.structs.replace(config, files=tuple(path for path, _ in trees), warnings=tuple(problems.warnings))
+    return msgspec.structs.replace(config, files=tuple(read), warnings=tuple(problems.warnings))

@@ -208,14 +208,9 @@ def _proxy_defaults(decoded: Decoded, problems: Problems) -> ProxyDefaults:
     if not decoded.get("name"):
         decoded.put("name", "global", decoded.position)
     fields = _common(decoded, problems)
-    config = decoded.get("config", {})
-    if not isinstance(config, dict):
-        problems.add(decoded.at("config"), f"{decoded.path}.Config: expected a block: {{ … }}")
-        config = {}
     return ProxyDefaults(
         **fields,
-        config=config,
-        **decoded.pick(mode="mode"),
+        **decoded.pick(mode="mode", config="config"),
         mesh_gateway=_mesh_gateway(decoded),
         expose=build_expose(decoded.get("expose")),
     )

@@ -137,10 +137,31 @@ def _value(nodes: list[Node], kind: s.Type, reading: Reading, path: str) -> Any:
             return _map(nodes, s.Texts(), reading, path)
         case s.DurationMap():
             return _map(nodes, s.Duration(), reading, path)
+        case s.Open(schema):
+            merged = _one_object(nodes, reading, path)
+            return _MISSING if merged is None else _open(merged, schema, reading, path)
         case s.Anything():
             return to_plain(nodes[0]) if len(nodes) == 1 else _anything(nodes)
         case _:
             return _plain(nodes, kind, reading, path)
+
+
+def _open(node: ObjectNode, schema: s.Schema, reading: Reading, path: str) -> dict[str, Any]:
+    """The block as plain data: known keys under their own names, whole numbers as such, durations as written."""
+    known: dict[str, list[Entry]] = {}
+    others: list[Entry] = []
+    for entry in node.entries:
+        key = schema.by_plain_name.get(s.plain_name(entry.key))
+        known.setdefault(key.name, []).append(entry) if key is not None else others.append(entry)
+    plain: dict[str, Any] = to_plain(ObjectNode(tuple(others), node.position))
+    for key in schema.keys:
+        nodes = [entry.value for entry in known.get(key.name, ()) if not _is_null(entry.value)]
+        if not nodes:
+            continue
+        value = _value(nodes, key.type, reading, f"{path}.{key.name}")
+        if value is not _MISSING:
+            plain[key.name] = to_plain(nodes[0]) if isinstance(key.type, s.Duration) else value
+    return plain
 
 
 def _anything(nodes: list[Node]) -> Any:

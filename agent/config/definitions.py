@@ -14,7 +14,7 @@ from chowk.agent.config.keys_service import CHECK, SERVICE
 from chowk.agent.config.problems import Problems
 from chowk.agent.config.service_rules import service_problems
 from chowk.agent.config.tree import Node, from_plain
-from chowk.core.definitions import CheckDefinition, ConnectDefinition, Position, ServiceDefinition
+from chowk.core.definitions import CheckDefinition, ConnectDefinition, ServiceDefinition
 from chowk.core.records.service import (
     ConnectProxy,
     Expose,
@@ -127,8 +127,8 @@ def build_service(decoded: Decoded, reading: Reading) -> ServiceDefinition:
     )
 
 
-def _connect(decoded: Decoded | None, reading: Reading) -> ConnectDefinition | None:
-    if decoded is None:
+def _connect(decoded: Any, reading: Reading) -> ConnectDefinition | None:
+    if not isinstance(decoded, Decoded):  # a sidecar's own `connect` is not decoded, but refused
         return None
     sidecar = decoded.get("sidecar_service")
     return ConnectDefinition(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from chowk.agent.config.keys_service import EXPOSE, LIMITS, MESH_GATEWAY, PASSIVE, TENANCY
-from chowk.agent.config.schema import Anything, Block, Blocks, Flag, Key, Schema, Text, TextMap, Texts, Whole
+from chowk.agent.config.keys_service import EXPOSE, LIMITS, MESH_GATEWAY, PASSIVE, PROTOCOL, PROXY_CONFIG, TENANCY
+from chowk.agent.config.schema import Anything, Block, Blocks, Flag, Key, Open, Schema, Text, TextMap, Texts, Whole
 
 ACTION = Text(choices=("", "allow", "deny"))
-PROTOCOL = Text(choices=("", "tcp", "http", "http2", "grpc"))
 
 HEADER = Schema(
     "header",
@@ -76,7 +75,7 @@ INTENTIONS = Schema(
     ),
 )
 UPSTREAM_CONFIG = Schema(
-    "upstream config",
+    "upstream defaults",
     (
         Key("name", Text(), "The upstream (of overrides only)", '""'),
         Key("protocol", PROTOCOL, "Its protocol", '""'),
@@ -130,7 +129,7 @@ PROXY_DEFAULTS = Schema(
     "proxy-defaults",
     (
         Key("name", Text(choices=("", "global")), "Only `global`", '"global"'),
-        Key("config", Anything(), "Kept as written, for every proxy", "{}"),
+        Key("config", Open(PROXY_CONFIG), "For every proxy; other keys are kept as written", "{}"),
         Key("mode", Text(choices=("", "direct", "transparent")), "Of transparent proxies", '""'),
         Key("mesh_gateway", Block(MESH_GATEWAY), "Gateways for other datacenters", "{}"),
         Key("expose", Block(EXPOSE), "Paths served without mTLS", "{}"),

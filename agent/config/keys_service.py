@@ -10,6 +10,7 @@ from chowk.agent.config.schema import (
     Duration,
     Flag,
     Key,
+    Open,
     Schema,
     Text,
     TextMap,
@@ -97,7 +98,7 @@ EXPOSE = Schema(
 MESH_GATEWAY = Schema("mesh_gateway", (Key("mode", GATEWAY_MODE, "Gateways for other datacenters", '""'),))
 
 LIMITS = Schema(
-    "limits",
+    "upstream limits",
     (
         Key("max_connections", Whole(), "Open connections to the upstream", "none"),
         Key("max_pending_requests", Whole(), "Requests waiting for a connection", "none"),
@@ -114,6 +115,27 @@ PASSIVE = Schema(
         Key("max_ejection_percent", Whole(maximum=100), "Instances left out at once, percent", "10"),
     ),
 )
+PROTOCOL = Text(choices=("", "tcp", "http", "http2", "grpc"))
+UPSTREAM_CONFIG = Schema(
+    "upstream config",
+    (
+        Key("protocol", PROTOCOL, "What the upstream speaks", '"tcp"'),
+        Key("connect_timeout_ms", Whole(), "Milliseconds to connect", "5000"),
+        Key("limits", Open(LIMITS), "Circuit breaking", "{}"),
+        Key("passive_health_check", Open(PASSIVE), "Leaving out instances that fail", "{}"),
+    ),
+)
+PROXY_CONFIG = Schema(
+    "proxy config",
+    (
+        Key("protocol", PROTOCOL, "What the application speaks", '"tcp"'),
+        Key("bind_address", Text(), "Where the public listener binds", "the proxy's address"),
+        Key("bind_port", PORT, "Where the public listener binds", "the proxy's port"),
+        Key("local_connect_timeout_ms", Whole(), "Milliseconds to connect to the application", "5000"),
+        Key("local_request_timeout_ms", Whole(), "Milliseconds for a request", "0: none"),
+        Key("max_inbound_connections", Whole(), "Connections taken at once", "0"),
+    ),
+)
 UPSTREAM = Schema(
     "upstream",
     (
@@ -127,13 +149,7 @@ UPSTREAM = Schema(
         Key("local_bind_port", PORT, "The port the application dials; this or a socket must be given"),
         Key("local_bind_socket_path", Text(), "A Unix socket instead of a port", '""'),
         Key("local_bind_socket_mode", Text(), 'Its mode, as text like "0660"', '""'),
-        Key(
-            "config",
-            Anything(),
-            "Kept as written; read are protocol, connect_timeout_ms, limits{max_connections, max_pending_requests, "
-            "max_concurrent_requests}, passive_health_check{interval, max_failures}",
-            "{}",
-        ),
+        Key("config", Open(UPSTREAM_CONFIG), "How the upstream is dialled; other keys are kept as written", "{}"),
         Key("mesh_gateway", Block(MESH_GATEWAY), "Gateways for other datacenters", "{}"),
         Key("centrally_configured", Flag(), "Set by Consul; ignored", "false"),
         Key("ingress_hosts", Texts(), "Of ingress gateways", "[]", served=False),
@@ -148,7 +164,7 @@ PROXY = Schema(
         Key("local_service_port", PORT, "The application's port", "the service's port"),
         Key("local_service_socket_path", Text(), "The application's Unix socket", '""'),
         Key("mode", Text(choices=("", "direct", "transparent")), "How the application's traffic gets in", '"direct"'),
-        Key("config", Anything(), "Kept as written (protocol, local_connect_timeout_ms, …)", "{}"),
+        Key("config", Open(PROXY_CONFIG), "How the proxy works; other keys are kept as written", "{}"),
         Key("upstreams", Blocks(UPSTREAM), "Services the application dials on local ports", "[]"),
         Key("mesh_gateway", Block(MESH_GATEWAY), "Gateways for other datacenters", "{}"),
         Key("expose", Block(EXPOSE), "Paths served without mTLS", "{}"),
@@ -207,7 +223,7 @@ SIDECAR = Schema(
     ),
 )
 CONNECT = Schema(
-    "connect",
+    "a service's connect",
     (
         Key("native", Flag(), "The application itself speaks mesh mTLS", "false"),
         Key("sidecar_service", Block(SIDECAR), "Give the service a sidecar proxy", "none"),

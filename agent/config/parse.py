@@ -6,6 +6,7 @@ nesting cannot overflow a stack); it is imported on first use, since few command
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ TEXT_CHARS_MAX = 4 * 1024 * 1024
 """A longer file is refused before anything reads it."""
 
 _VALUES = frozenset({"STRING", "HEREDOC", "NUMBER", "BOOL", "NULL", "LSQB", "LBRACE"})
+_WORD = re.compile(r"-?[\w.]{1,40}|.", re.DOTALL)
 _UNCLOSED = (
     ('"', "a string that is not closed on its line", 'the closing `"` (write longer text as a heredoc: <<EOF … EOF)'),
     ("<<", "a heredoc that never ends", "its end mark alone on a line"),
@@ -74,7 +76,8 @@ def _syntax_problem(error: UnexpectedInput, text: str, file: str) -> Problem:
         if rest.startswith(start):
             return Problem(where, f"found {found}, expected {wanted}")
     allowed = set(error.allowed or ()) if isinstance(error, UnexpectedCharacters) else set()
-    word = rest.split(maxsplit=1)[0][:40] if rest[:1].isalnum() or rest[:1] == "-" else rest[:1]
+    match = _WORD.match(rest)
+    word = match[0] if match is not None else ""
     return Problem(where, f"found `{word}`, expected {_expected(allowed)}{_octal_hint(word)}")
 
 

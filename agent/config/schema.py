@@ -63,6 +63,12 @@ class Anything(Type, frozen=True):
     """Kept as written: the keys are somebody else's."""
 
 
+class Open(Type, frozen=True):
+    """A block whose keys are somebody else's, but for those of the schema, whose types are checked."""
+
+    schema: Schema
+
+
 class Block(Type, frozen=True):
     """One block of the schema."""
 

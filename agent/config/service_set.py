@@ -1,4 +1,4 @@
-"""The rules between services and checks of one agent: ids are unique, no two sidecars bind one port. Called by `assemble`."""
+"""The rules between services and checks of one agent: ids are unique, ports are bound once. Called by `assemble`."""
 
 from __future__ import annotations
 

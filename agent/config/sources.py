@@ -16,15 +16,15 @@ FILES_MAX = 10_000
 """More files than this in one folder are no configuration."""
 
 
-def read_all(files: Sequence[str], dirs: Sequence[str], problems: Problems) -> list[tuple[str, ObjectNode]]:
-    """The trees of `files`, then of the *.hcl and *.json of each folder in lexical order; problems are noted."""
-    trees = []
+def read_all(files: Sequence[str], dirs: Sequence[str], problems: Problems) -> Iterator[tuple[str, ObjectNode]]:
+    """The trees of `files`, then of the *.hcl and *.json of each folder in lexical order; problems are noted as they come."""
     for path in (*files, *(path for folder in dirs for path in _listed(folder, problems))):
         try:
-            trees.append((path, parse(_text(path), path)))
+            tree = parse(_text(path), path)
         except ConfigError as error:
             problems.extend(error)
-    return trees
+            continue
+        yield path, tree
 
 
 def _listed(folder: str, problems: Problems) -> Iterator[str]:

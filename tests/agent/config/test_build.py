@@ -1,0 +1,329 @@
+# ruff: noqa: E501 - a table of cases reads best with one case a line
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chowk.agent.config.build import build
+from chowk.agent.config.host import Host, expand, this_host
+from chowk.agent.config.model import AgentConfig
+from chowk.agent.config.problems import PROBLEMS_MAX, ConfigError
+from chowk.core.definitions import Position
+
+HOST = Host(name="host-1", interfaces=(("eth0", "10.1.2.3"), ("lo", "127.0.0.1"), ("eth1", "8.8.4.4")))
+BASE = 'data_dir = "/tmp/x"\n'
+
+
+def write(folder: Path, files: dict[str, str]) -> list[str]:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return [str(folder / name) for name in files]
+
+
+def built(tmp_path: Path, text: str = "", **flags: Any) -> AgentConfig:
+    return build(write(tmp_path, {"a.hcl": BASE + text}), [], flags, host=HOST)
+
+
+def refused(tmp_path: Path, text: str, **flags: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        built(tmp_path, text, **flags)
+    return str(caught.value).replace(str(tmp_path) + "/", "")
+
+
+def test_dev_needs_nothing_and_is_a_server_in_memory() -> None:
+    config = build([], [], {"dev": True}, host=HOST)
+    assert (config.dev, config.server, config.bootstrap_expect, config.data_dir) == (True, True, 1, "")
+    assert (config.node_name, config.datacenter, config.ports.http, config.ports.dns) == ("host-1", "dc1", 8500, 8600)
+    assert config.addresses.http == ("127.0.0.1",)
+    assert config.warnings == ()
+
+
+def test_without_dev_a_data_dir_is_needed() -> None:
+    with pytest.raises(ConfigError, match="data_dir is missing"):
+        build([], [], {}, host=HOST)
+    assert build([], [], {}, host=HOST, fragments=True).data_dir == ""
+
+
+def test_later_files_win_lists_append_and_flags_win_over_files(tmp_path: Path) -> None:
+    folder = tmp_path / "conf.d"
+    write(folder, {
+        "20.hcl": 'log_level = "warn" recursors = ["10.0.0.2"] node_meta { b = "2" } service { name = "two" }',
+        "10.hcl": 'log_level = "debug" recursors = ["10.0.0.1"] node_meta { a = "1" b = "1" } service { name = "one" }',
+        "30.json": '{"ports": {"http": 9500}, "service": {"name": "three"}}',
+        "README.md": "not = configuration {{{",
+        "sub/40.hcl": "neither = is this",
+    })  # fmt: skip
+    first = write(tmp_path, {"a.hcl": BASE + 'log_level = "error" ports { dns = 9600 http = 1 }'})
+    config = build(first, [str(folder)], {"ports.dns": 9601, "datacenter": None, "recursors": ["10.0.0.9"]}, host=HOST)
+    assert config.log_level == "warn"
+    assert config.dns.recursors == ("10.0.0.1", "10.0.0.2", "10.0.0.9")
+    assert config.node_meta == {"a": "1", "b": "2"}
+    assert [service.name for service in config.services] == ["one", "two", "three"]
+    assert (config.ports.dns, config.ports.http) == (9601, 9500)
+    assert [Path(file).name for file in config.files] == ["a.hcl", "10.hcl", "20.hcl", "30.json"]
+
+
+def test_problems_of_all_files_are_told_together_in_their_order(tmp_path: Path) -> None:
+    files = write(tmp_path, {"a.hcl": BASE + "prots {}\nserver = 3", "b.hcl": "x = ", "c.hcl": 'service { nme = "x" }'})
+    with pytest.raises(ConfigError) as caught:
+        build([*files, str(tmp_path / "missing.hcl")], [], {"log_level": "loud"}, host=HOST)
+    text = str(caught.value).replace(str(tmp_path) + "/", "")
+    assert 'a.hcl:2:1: unknown key "prots"; did you mean "ports"?' in text
+    assert "a.hcl:3:10: server: found the number 3, expected true or false" in text
+    assert "b.hcl:1:4: found the end of the file" in text
+    assert 'c.hcl:1:11: unknown key "nme" in service[0]; did you mean "name"?' in text
+    assert "cannot read missing.hcl: No such file or directory" in text
+    assert 'log_level: found the string "loud", expected one of "trace"' in text
+    assert text.index("a.hcl:2") < text.index("a.hcl:3") < text.index("b.hcl") < text.index("c.hcl")
+
+
+def test_very_many_problems_are_counted_not_printed(tmp_path: Path) -> None:
+    text = refused(tmp_path, "\n".join(f"bogus{number} = 1" for number in range(PROBLEMS_MAX + 50)))
+    assert len(text.splitlines()) == PROBLEMS_MAX + 1
+    assert text.endswith("and 50 more problems")
+
+
+def test_a_known_key_that_is_not_served_is_a_warning_and_is_kept(tmp_path: Path) -> None:
+    config = built(
+        tmp_path,
+        'telemetry { statsd_address = "x:1" }\nretry_join = ["a", "b"]\nacl { enabled = true tokens { agent = "t" } }',
+    )
+    assert any(
+        warning.endswith('a.hcl:2:1: "telemetry" is known but not served yet; it has no effect')
+        for warning in config.warnings
+    )
+    assert config.extra["telemetry"] == {"statsd_address": "x:1"}
+    assert config.extra["retry_join"] == ("a", "b")
+    assert config.extra["acl"] == {"enabled": True, "tokens": {"agent": "t"}}
+
+
+AGENT_KEYS = [
+    "node_name",
+    "node_id",
+    "node_meta",
+    "datacenter",
+    "primary_datacenter",
+    "data_dir",
+    "server",
+    "bootstrap",
+    "bootstrap_expect",
+    "bind_addr",
+    "client_addr",
+    "advertise_addr",
+    "addresses",
+    "ports",
+    "retry_join",
+    "retry_interval",
+    "retry_max",
+    "start_join",
+    "rejoin_after_leave",
+    "leave_on_terminate",
+    "skip_leave_on_interrupt",
+    "reconnect_timeout",
+    "gossip_lan",
+    "encrypt",
+    "tls",
+    "verify_incoming",
+    "verify_outgoing",
+    "verify_server_hostname",
+    "auto_encrypt",
+    "acl",
+    "default_intention_policy",
+    "connect",
+    "config_entries",
+    "enable_script_checks",
+    "enable_local_script_checks",
+    "check_update_interval",
+    "discard_check_output",
+    "domain",
+    "alt_domain",
+    "recursors",
+    "dns_config",
+    "limits",
+    "http_config",
+    "performance",
+    "autopilot",
+    "raft_snapshot_threshold",
+    "raft_snapshot_interval",
+    "raft_trailing_logs",
+    "log_level",
+    "log_json",
+    "log_file",
+    "enable_debug",
+    "enable_syslog",
+    "telemetry",
+    "ui_config",
+    "watches",
+    "auto_reload_config",
+    "disable_update_check",
+    "service",
+    "services",
+    "check",
+    "checks",
+]
+
+
+@pytest.mark.parametrize("key", AGENT_KEYS)
+def test_every_agent_key_of_consul_is_known(tmp_path: Path, key: str) -> None:
+    files = write(tmp_path, {"a.hcl": key + " = {}"})
+    try:
+        build(files, [], {"dev": True}, host=HOST)
+    except ConfigError as error:
+        assert "unknown key" not in str(error)  # noqa: PT017
+
+
+WRONG = {
+    "server = true": "a.hcl:2:10: a server needs bootstrap_expect",
+    "bootstrap_expect = 1": "bootstrap_expect needs server = true",
+    "server = true bootstrap_expect = 3": "not supported yet",
+    "server = true bootstrap = true bootstrap_expect = 2": "not both",
+    'node_name = "a b"': "cannot name a node",
+    'node_name = "' + "x" * 129 + '"': "cannot name a node",
+    'node_id = "7"': "is no UUID",
+    'datacenter = "dc 1"': "may hold letters",
+    'domain = "a..b"': "is no domain name",
+    'alt_domain = "consul."': "alt_domain is the same as domain",
+    'encrypt = "hello"': "encrypt: no base64",
+    'encrypt = "aGVsbG8="': "16, 24 or 32 bytes, this one 5",
+    'client_addr = "nonsense"': 'client_addr: "nonsense" is no IP address',
+    'addresses { http = "unix:///x" }': "addresses.http: Unix sockets are not supported yet",
+    'bind_addr = "10.0.0.1 10.0.0.2"': "bind_addr: one address, found 2",
+    'bind_addr = "{{ GetInterfaceIP \\"eth9\\" }}"': "this host has eth0 10.1.2.3, lo 127.0.0.1, eth1 8.8.4.4",
+    'bind_addr = "{{ GetAllInterfaces | sort }}"': "is not known; use {{ GetPrivateIP }}",
+    'advertise_addr = "0.0.0.0"': "no address that others could dial",
+    "ports { http = 8600 }": "ports.http: 8600 is the port of ports.dns too",
+    "ports { http = 65536 }": "expected a whole number from -1 to 65535",
+    "ports { sidecar_min_port = 30000 }": "not above sidecar_max_port",
+    "ports { htp = 1 }": 'unknown key "htp" in ports; did you mean "http"?',
+    'recursors = ["dns.example"]': "is no address like 10.0.0.2",
+    'recursors = ["1.1.1.1:99999"]': "is no address like 10.0.0.2",
+    'http_config { allow_write_http_from = ["10.0.0.0/40"] }': "is no network like",
+    'http_config { response_headers { "X-A" = "b\\r\\nc: d" } }': "is no header of one line",
+    'dns_config { service_ttl { web = 5 } }': "dns_config.service_ttl.web: found the number 5, expected a duration",
+    'connect { ca_provider = "vault" }': 'expected one of "consul"',
+    'connect { ca_config = "x" }': "connect.ca_config: expected a block",
+    'default_intention_policy = "maybe"': 'expected one of "allow", "deny"',
+    'node_meta { "a b" = "c" }': "node_meta",
+    'config_entries { bootstrap = [{ Kind = "proxy-defaults" }, { Kind = "proxy-defaults" }] }': 'config entry proxy-defaults "global" is given twice, first at a.hcl:2:31',
+    'config_entries { bootstrap { Kind = "mesh" } }': "not supported yet",
+    'check { ttl = "1s" }': "check[0]: a check needs a name",
+    'service { name = "a" } service { name = "a" }': 'a.hcl:2:32: service id "a" is given twice, first at a.hcl:2:9',
+    'service { name = "a" connect { sidecar_service {} } } service { id = "a-sidecar-proxy" name = "b" }': 'service id "a-sidecar-proxy" is given twice',
+    'check { id = "c" name = "c" ttl = "1s" } service { name = "a" check { id = "c" ttl = "1s" } }': 'check id "c" is given twice',
+    'check { name = "c" args = ["x"] interval = "1s" }': "enable_local_script_checks = true",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.items())
+def test_a_wrong_setting_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refused(tmp_path, text)
+
+
+def test_ids_taken_in_two_files_name_both_places(tmp_path: Path) -> None:
+    one = 'service { name = "a" connect { sidecar_service { proxy { upstreams { destination_name = "x" local_bind_port = 7 } } } } }'
+    two = '\nservice { name = "a" }\nservice { name = "b" connect { sidecar_service { proxy { upstreams { destination_name = "y" local_bind_port = 7 } } } } }'
+    files = write(tmp_path, {"one.hcl": one, "two.hcl": two})
+    with pytest.raises(ConfigError) as caught:
+        build(files, [], {"dev": True}, host=HOST)
+    text = str(caught.value).replace(str(tmp_path) + "/", "")
+    assert 'two.hcl:2:9: service id "a" is given twice, first at one.hcl:1:9' in text
+    assert 'two.hcl:3:9: upstream address "127.0.0.1:7" is given twice, first at one.hcl:1:9' in text
+
+
+def test_addresses_follow_client_addr_unless_given(tmp_path: Path) -> None:
+    config = built(tmp_path, 'client_addr = "127.0.0.1 ::1 localhost" addresses { dns = "{{ GetPrivateIP }}" }')
+    assert config.addresses.http == ("127.0.0.1", "::1")
+    assert config.addresses.dns == ("10.1.2.3",)
+
+
+def test_binding_all_addresses_advertises_a_private_one(tmp_path: Path) -> None:
+    config = built(tmp_path, 'bind_addr = "0.0.0.0"')
+    assert (config.bind_addr, config.advertise_addr) == ("0.0.0.0", "10.1.2.3")
+    with pytest.raises(ConfigError, match="give advertise_addr"):
+        build([], [], {"dev": True, "bind_addr": "0.0.0.0"}, host=Host(name="h"))
+
+
+def test_templates_of_addresses_expand() -> None:
+    assert expand('{{ GetInterfaceIP "eth1" }}', HOST) == "8.8.4.4"
+    assert expand("{{GetPublicIP}}", HOST) == "8.8.4.4"
+    assert expand("10.0.0.1", HOST) == "10.0.0.1"
+
+
+def test_the_host_is_asked_for_its_name_and_loopback() -> None:
+    host = this_host()
+    assert host.name
+    assert "127.0.0.1" in [address for _, address in host.interfaces]
+
+
+def test_node_names_with_dots_are_allowed_with_a_warning(tmp_path: Path) -> None:
+    config = built(tmp_path, 'node_name = "a.example.com"')
+    assert config.node_name == "a.example.com"
+    assert 'node name "a.example.com" will not be found through DNS' in config.warnings[0]
+
+
+def test_the_default_of_intentions_is_its_own_key_else_that_of_acls(tmp_path: Path) -> None:
+    assert built(tmp_path).default_intention_policy == "allow"
+    assert built(tmp_path, 'default_intention_policy = "deny"').default_intention_policy == "deny"
+    assert built(tmp_path, 'acl { enabled = true default_policy = "deny" }').default_intention_policy == "deny"
+    assert built(tmp_path, 'acl { enabled = false default_policy = "deny" }').default_intention_policy == "allow"
+    both = 'acl { enabled = true default_policy = "deny" } default_intention_policy = "allow"'
+    assert built(tmp_path, both).default_intention_policy == "allow"
+
+
+def test_leaving_defaults_differ_between_clients_and_servers(tmp_path: Path) -> None:
+    client, server = built(tmp_path), built(tmp_path, "server = true bootstrap = true")
+    assert (client.leave_on_terminate, client.skip_leave_on_interrupt) == (True, False)
+    assert (server.leave_on_terminate, server.skip_leave_on_interrupt, server.bootstrap_expect) == (False, True, 1)
+
+
+def test_dns_and_connect_settings_reach_the_model(tmp_path: Path) -> None:
+    config = built(tmp_path, """
+        domain = "Example.Org."
+        dns_config { node_ttl = "5s" service_ttl { "*" = "2s" "web" = "1m" } only_passing = true udp_answer_limit = 5 soa { min_ttl = 7 } }
+        connect { launch = false ca_config { leaf_cert_ttl = "1h" } }
+        limits { http_max_conns_per_client = 9 } check_update_interval = "1s"
+        encrypt = "MDEyMzQ1Njc4OWFiY2RlZg==" insecure_cluster = true
+        config_entries { bootstrap { Kind = "service-intentions" Name = "db" Sources { Name = "*" Action = "deny" } } }
+    """)  # fmt: skip
+    assert (config.dns.domain, config.dns.node_ttl_s, config.dns.udp_answer_limit) == ("example.org", 5, 5)
+    assert (config.dns.service_ttl_s, config.dns.soa.min_ttl_s) == ({"*": 2, "web": 60}, 7)
+    assert (config.connect.launch, config.connect.ca_config) == (False, {"leaf_cert_ttl": "1h"})
+    assert (config.limits.http_max_conns_per_client, config.checks_config.check_update_interval_s) == (9, 1)
+    assert config.insecure_cluster
+    assert config.config_entries[0]["Sources"][0]["Action"] == "deny"
+
+
+def test_a_definition_remembers_its_file(tmp_path: Path) -> None:
+    config = built(tmp_path, 'service { name = "w" }')
+    assert config.services[0].position == Position(file=str(tmp_path / "a.hcl"), line=2, column=9)
+
+
+@pytest.mark.parametrize(("data", "message"), [
+    (b"a = \xff", "a.hcl:1:5: the file is not UTF-8 text"),
+    (b"\xff\xfea\x00", "a.hcl:1:1: the file is not UTF-8 text"),
+    (b"\x00", "a.hcl:1:1: found"),
+])  # fmt: skip
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "a.hcl").write_bytes(data)
+    with pytest.raises(ConfigError) as caught:
+        build([str(tmp_path / "a.hcl")], [], {"dev": True}, host=HOST)
+    assert message in str(caught.value)
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the folder"):
+        build([], [str(tmp_path / "none")], {"dev": True}, host=HOST)
+    with pytest.raises(ConfigError, match="is a folder: give it as -config-dir"):
+        build([str(tmp_path)], [], {"dev": True}, host=HOST)
+
+
+def test_a_wrong_flag_is_told_by_its_key() -> None:
+    with pytest.raises(ConfigError) as caught:
+        build([], [], {"dev": True, "ports.http": 70000, "client_addr": "x"}, host=HOST)
+    assert str(caught.value).splitlines() == [
+        "ports.http: found the number 70000, expected a whole number from -1 to 65535",
+        'client_addr: "x" is no IP address',
+    ]
