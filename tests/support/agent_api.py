@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from chowk.agent.checks.scheduler import CheckScheduler
 from chowk.agent.config.model import AgentConfig
 from chowk.agent.local.registrations import Registrations
 from chowk.agent.local.state import LocalState
@@ -18,16 +19,6 @@ from support.http_api import Api, with_api
 
 DOMAIN = "11111111-2222-3333-4444-555555555555.consul"
 NODE = Node(id="0d4a9ad5-2d5b-4d3f-8e38-3a1a4c1b9f00", node="n1", address="127.0.0.1")
-
-
-class Heartbeats:
-    """The part of the check scheduler that the API calls."""
-
-    def __init__(self, local: LocalState) -> None:
-        self._local = local
-
-    def heartbeat(self, check_id: str, status: str, output: str) -> None:
-        self._local.update_check(check_id, status, output)
 
 
 class Syncs:
@@ -52,7 +43,8 @@ def with_agent(
         registrations = Registrations(path / "data")
         api.context.local = LocalState(NODE, SystemClock(), registrations, range(21000, 21010))
         api.context.local.load((), ())
-        api.context.checks = Heartbeats(api.context.local)
+        checks = api.context.checks = CheckScheduler(api.context.local, api.config.checks_config, SystemClock())
+        await checks.start()
         api.context.syncer = Syncs()
         roots = CARoots(active_root_id="r", trust_domain=DOMAIN)
         topic = Topic(kind=ROOTS)
@@ -60,7 +52,10 @@ def with_agent(
         api.server.snapshots[topic] = (StreamFrame(index=9, events=(event,), reset=True, snapshot_done=True),)
         for destination in {each[1] for each in intentions}:
             publish_intentions(api, destination, [each for each in intentions if each[1] in (destination, "*")])
-        await body(api)
+        try:
+            await body(api)
+        finally:
+            await checks.close()
 
     with_api(path, run, config or AgentConfig(node_name="n1", node_id=NODE.id))
 
