@@ -36,10 +36,10 @@ class Authority:
     def __repr__(self) -> str:
         return f"Authority({fingerprint(self._root)})"
 
-    @property
-    def expires_s(self) -> float:
-        """When the root ends, Unix seconds."""
-        return self._root.not_valid_after_utc.timestamp()
+    def life_left(self, now_s: float) -> float:
+        """The part of the root's life that is left at `now_s` (Unix): 1 down to 0, and below when it has ended."""
+        begin, end = self._root.not_valid_before_utc.timestamp(), self._root.not_valid_after_utc.timestamp()
+        return (end - now_s) / (end - begin)
 
     def sign_leaf(self, identity: SpiffeService, csr_pem: str, now_s: float, ttl_s: float) -> LeafCertificate:
         """A leaf for the CSR's public key that proves `identity`, valid `ttl_s` from `now_s` (Unix) or till the root ends.

@@ -72,7 +72,7 @@ def _check_service_defaults(entry: ServiceDefaults) -> None:
         raise InvalidRequest("ExternalSNI is too long (limit: 256 characters)")
     _check_gateway(entry.mesh_gateway)
     _check_expose(entry.expose)
-    _check_free(entry.upstream_config, "UpstreamConfig")
+    check_free(entry.upstream_config, "UpstreamConfig")
 
 
 def _check_proxy_defaults(entry: ProxyDefaults) -> None:
@@ -82,7 +82,7 @@ def _check_proxy_defaults(entry: ProxyDefaults) -> None:
         raise InvalidRequest(f'Mode: "{entry.mode}" is not supported: use direct')
     _check_gateway(entry.mesh_gateway)
     _check_expose(entry.expose)
-    _check_free(entry.config, "Config")
+    check_free(entry.config, "Config")
     protocol = entry.config.get("protocol")
     if protocol is not None and protocol not in PROTOCOLS:
         raise InvalidRequest(f'Config: invalid protocol "{protocol}": use {", ".join(PROTOCOLS)}')
@@ -106,7 +106,7 @@ def _check_expose(expose: Expose) -> None:
             raise InvalidRequest(f'{place}.Protocol: invalid value "{path.protocol}": use http or http2')
 
 
-def _check_free(config: dict[str, Any], place: str) -> None:
+def check_free(config: dict[str, Any], place: str) -> None:
     """What has no schema is at least bounded in depth and number, so that nobody who walks it can be overrun."""
     level: list[Any] = [config]
     count = 0

@@ -60,10 +60,9 @@ class CertificateAuthority:
         """This server leads no more: let go of the key."""
         self._authority = None
 
-    @property
-    def remaining_s(self) -> float | None:
-        """How long the active root lives yet; None while there is no authority."""
-        return self._authority.expires_s - self._clock.wall() if self._authority is not None else None
+    def life_left(self) -> float:
+        """The part of the active root's life that is left: 1 down to 0, and below when it has ended; 1 without a root."""
+        return self._authority.life_left(self._clock.wall()) if self._authority is not None else 1.0
 
     async def sign(self, service: str, csr_pem: str) -> LeafCertificate:
         """A leaf for the CSR's public key, proving `service` of this datacenter."""

@@ -106,9 +106,8 @@ class LeaderDuties:
     async def _watch(self) -> None:
         """Tell of the root's end in good time."""
         while True:
-            remaining_s = self.authority.remaining_s
-            lifetime_s = 10 * 365 * 86_400.0
-            if remaining_s is not None and remaining_s < WARN_FRACTION * lifetime_s:
-                level = log.error if remaining_s < CRITICAL_FRACTION * lifetime_s else log.warning
-                level("the mesh's root certificate ends", in_days=round(remaining_s / 86_400, 1))
+            left = self.authority.life_left()
+            if left < WARN_FRACTION:
+                tell = log.error if left < CRITICAL_FRACTION else log.warning
+                tell("the mesh's root certificate comes to its end", percent_of_life_left=round(100 * left, 1))
             await self._clock.sleep(WATCH_S)

@@ -6,11 +6,12 @@ from uuid import UUID
 
 import msgspec
 
+from chowk.connect.intentions.entries import check_free
 from chowk.core.commands import Deregister, Register
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.check import CRITICAL, SERF_HEALTH_ID, STATUSES, HealthCheck
 from chowk.core.records.node import Node
-from chowk.core.records.service import KIND_CONNECT_PROXY, KIND_TYPICAL, NodeService, Upstream
+from chowk.core.records.service import KIND_CONNECT_PROXY, KIND_TYPICAL, ConnectProxy, NodeService, Upstream
 from chowk.server.rpc import limits
 from chowk.server.state.store import Store
 
@@ -91,6 +92,8 @@ def _checked_service(service: NodeService) -> NodeService:
         raise InvalidRequest(f'Service kind "{service.kind}" is not supported: use connect-proxy, or leave it out')
     if service.kind == KIND_CONNECT_PROXY:
         _check_proxy(service)
+    elif service.proxy != ConnectProxy():
+        raise InvalidRequest(f'Service "{service.service}" has a Proxy block: its kind must be connect-proxy')
     return service
 
 
@@ -114,6 +117,7 @@ def _check_proxy(service: NodeService) -> None:
     if service.connect.native:
         raise InvalidRequest("A Proxy cannot also be Connect Native, only typical services")
     limits.check_port(proxy.local_service_port, "Proxy.LocalServicePort")
+    check_free(proxy.config, "Proxy.Config")
     if len(proxy.upstreams) > limits.UPSTREAMS_MAX:
         raise InvalidRequest(f"a proxy takes at most {limits.UPSTREAMS_MAX} upstreams")
     taken: dict[tuple[str, int] | str, str] = {}
@@ -138,6 +142,7 @@ def _check_upstream(upstream: Upstream) -> None:
     limits.check_name(name, "upstream destination name")
     if name == "*":
         raise InvalidRequest("upstream destination name cannot be a wildcard")
+    check_free(upstream.config, f"Config of upstream {name}")
     limits.check_port(upstream.local_bind_port, f"local bind port of upstream {name}")
     limits.check_text(upstream.local_bind_socket_path, f"local socket path of upstream {name}")
     if not upstream.local_bind_port and not upstream.local_bind_socket_path:
@@ -165,6 +170,7 @@ def _checked_check(store: Store, check: HealthCheck, node: str, service: NodeSer
         raise InvalidRequest(
             f"the output of check {check_id} is too long (limit: {limits.OUTPUT_BYTES_MAX} characters)"
         )
+    check_free(check.definition, f"Definition of check {check_id}")
     of_this = service is not None and service.id == check.service_id
     if check.service_id and not of_this and (node.lower(), check.service_id) not in store.services:
         raise InvalidRequest(f'Missing service registration: check "{check_id}" is of service "{check.service_id}"')

@@ -99,7 +99,7 @@ class StoreMachine:
         """Apply one log entry. An entry that is no command (written by a newer version, say) changes nothing."""
         try:
             envelope = codec.unpack(entry, Envelope)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.store.index = index
             return Applied(index=index, ok=False, value=f"{NOT_A_COMMAND}: {error}")
         result, commit = apply(self.store, index, envelope)

@@ -98,6 +98,13 @@ def with_upstreams(*upstreams: Upstream) -> Register:
     return with_proxy(proxy=ConnectProxy(destination_service_name="web", upstreams=upstreams))
 
 
+def nested(depth: int) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for _ in range(depth):
+        tree = {"a": tree}
+    return tree
+
+
 DB = Upstream(destination_name="db", local_bind_port=9001)
 
 REFUSED: tuple[tuple[Register | Deregister, str], ...] = (
@@ -129,6 +136,10 @@ REFUSED: tuple[tuple[Register | Deregister, str], ...] = (
     (with_upstreams(Upstream(destination_name="", local_bind_port=1)), "name cannot be empty"),
     (with_upstreams(DB, msgspec.structs.replace(DB, destination_name="x")), "db and x both bind 127.0.0.1:9001"),
     (with_upstreams(DB, DB), "duplicates"),
+    (with_proxy(proxy=ConnectProxy(destination_service_name="web", config=nested(40))), "nested over"),
+    (with_upstreams(msgspec.structs.replace(DB, config=nested(40))), "nested over"),
+    (Register(node=NODE, checks=(HealthCheck(node="n", check_id="c", definition=nested(40)),)), "nested over"),
+    (with_service(proxy=ConnectProxy(destination_service_name="db")), "its kind must be connect-proxy"),
     (Register(node=NODE, checks=(HealthCheck(node="n", check_id=""),)), "Must provide check ID or name"),
     (Register(node=NODE, checks=(HealthCheck(node="m", check_id="c"),)), 'is of node "m"'),
     (Register(node=NODE, checks=(HealthCheck(node="n", check_id="c", status="ok"),)), "must be passing"),
@@ -429,5 +440,42 @@ def test_leaves_are_signed_within_the_rate_and_for_names_that_can_be_identities(
                 await rig.call(CA_SIGN, SignRequest(service="web", csr_pem=pem))
         with pytest.raises(InvalidRequest, match='unknown CA provider "vault"'):
             await rig.call(CA_CONFIGURE, CAConfigurationWrite(configuration=CAConfiguration(provider="vault")))
+
+    run(tmp_path, scene)
+
+
+MALFORMED: tuple[Any, ...] = (
+    None,
+    5,
+    "x",
+    [],
+    {"name": 5},
+    {"options": {"min_index": "x"}},
+    {"options": {"min_index": 2**63, "max_wait_s": -1.5}},
+    {"command": {"t": "register"}, "client": "c", "sequence": 1},
+    {"command": {"t": "ca-roots", "roots": [], "cas": 0}, "client": "c", "sequence": 1},
+    {"command": {"t": "deregister", "node": "n"}, "client": "c", "sequence": -1},
+    {"command": {"t": "deregister", "node": "n"}, "client": "c", "sequence": 2**63},
+    {"kind": "x", "topic": {"kind": "health", "key": "k" * 10_000}, "index": -1},
+    {"service": "web", "csr_pem": "\x00" * 100},
+    {"configuration": {"Config": {"LeafCertTTL": {"a": []}}}, "cas": -1},
+    {"configuration": {"Config": {"CSRMaxPerSecond": float("nan")}}},
+    {"by": "source", "names": []},
+    {"address": "1.1.1.1.1"},
+)
+
+
+def test_malformed_requests_are_the_callers_fault_and_leave_the_server_well(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        calls = [method for name, method in METHODS.items() if name != SUBSCRIBE.name]
+        for body in MALFORMED:
+            for method in calls:
+                try:
+                    await rig.call(method, body)
+                except (InvalidRequest, NoPathToDatacenter):
+                    continue
+            with pytest.raises(InvalidRequest):
+                await anext(rig.client.stream(SUBSCRIBE, body))
+        assert (await rig.call(STATUS_LEADER, Empty())).leader
 
     run(tmp_path, scene)
