@@ -73,10 +73,11 @@ class Agent:
         ports = range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1)
         self.local = LocalState(node, self._clock, registrations, ports)
         self.local.load(config.services, config.checks)
-        self.syncer = Syncer(self.local, self.client, self._clock)
+        interval_s = config.checks_config.check_update_interval_s
+        self.syncer = Syncer(self.local, self.client, self._clock, check_update_interval_s=interval_s)
         self.checks = CheckScheduler(self.local, config.checks_config, self._clock)
         self.proxies = ProxySupervisor(lambda: self.config, self.local, self.views, self.client, run_dir, self._clock)
-        self.leaves = LeafCache(self.client, self._clock)
+        self.leaves = LeafCache(self.client, self._clock, config.node_name)
         await self._start_listeners()
         await self._start_server(node)
         await self._start(self.client)
@@ -143,7 +144,7 @@ class Agent:
         self.local.load(new.services, new.checks)
         self.checks.reload(self.config.checks_config)
         self.dns.reload(dns_settings(self.config))
-        self.syncer.trigger()
+        self.syncer.reload(self.config.checks_config.check_update_interval_s)
         for warning in new.warnings:
             log.warning(warning)
         log.info("configuration reloaded", services=len(new.services), files=len(new.files))
@@ -210,7 +211,7 @@ class Agent:
             )
             self.http = ApiServer(make_app(context), config.addresses.http, config.ports.http)
             await self._start(self.http)
-        lookup = ViewLookup(self.views, self.client, config.datacenter)
+        lookup = ViewLookup(self.views, self.client, config.datacenter, self._clock)
         self.dns = DnsServer(lookup, dns_settings(config), config.node_name, config.datacenter, self._clock, self._rng)
         if config.ports.dns > 0:
             await self.dns.start(config.addresses.dns, config.ports.dns)
@@ -260,4 +261,4 @@ class Agent:
 
 def dns_settings(config: AgentConfig) -> DnsSettings:
     """What the DNS room needs of the configuration."""
-    return msgspec.convert(msgspec.to_builtins(config.dns), DnsSettings)
+    return msgspec.convert(config.dns, DnsSettings, from_attributes=True)

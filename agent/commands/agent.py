@@ -131,10 +131,10 @@ def command(
     from chowk.agent.config.model import AgentConfig
     from chowk.agent.config.problems import ConfigError
 
-    flags = flag_tree(dev, node_meta, settings)
+    flags = given_flags(dev, node_meta, settings)
 
     def load() -> AgentConfig:
-        return build(list(config_file), list(config_dir), flags, hcl=list(hcl), config_format=config_format or "")
+        return build(config_file, config_dir, flags)
 
     try:
         config = load()
@@ -143,21 +143,15 @@ def command(
     return run_agent(config, load, settings.get("pid_file"))
 
 
-def flag_tree(dev: bool, node_meta: tuple[str, ...], settings: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given, as the tree a file would be."""
-    tree: dict[str, Any] = {"dev": True} if dev else {}
+def given_flags(dev: bool, node_meta: tuple[str, ...], settings: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, by the names of the configuration's keys, dots for blocks."""
+    given: dict[str, Any] = {"dev": True} if dev else {}
     for name, value in settings.items():
-        if value in (None, ()):
-            continue
-        *blocks, key = KEYS[name].split(".")
-        node = tree
-        for block in blocks:
-            node = node.setdefault(block, {})
-        node[key] = list(value) if isinstance(value, tuple) else value
+        if value not in (None, ()):
+            given[KEYS[name]] = list(value) if isinstance(value, tuple) else value
     if node_meta:
-        pairs = [pair.partition("=") for pair in node_meta]
-        tree["node_meta"] = {key: value for key, _, value in pairs}
-    return tree
+        given["node_meta"] = {key: value for key, _, value in (pair.partition("=") for pair in node_meta)}
+    return given
 
 
 def run_agent(config: Any, load: Callable[[], Any], pid_file: str | None) -> int:
