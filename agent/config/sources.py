@@ -17,7 +17,7 @@ FILES_MAX = 10_000
 
 
 def read_all(files: Sequence[str], dirs: Sequence[str], problems: Problems) -> Iterator[tuple[str, ObjectNode]]:
-    """The trees of `files`, then of the *.hcl and *.json of each folder in lexical order; problems are noted as they come."""
+    """The trees of `files`, then of the *.hcl and *.json of each folder in lexical order; problems are noted."""
     for path in (*files, *(path for folder in dirs for path in _listed(folder, problems))):
         try:
             tree = parse(_text(path), path)
