@@ -35,6 +35,7 @@ from chowk.agent.sync import Syncer
 from chowk.agent.views.views import Views
 from chowk.core.errors import ChowkError
 from chowk.core.records.node import Node
+from chowk.core.runtime import logging
 from chowk.core.runtime.clock import SystemClock
 from chowk.core.server_options import ServerOptions
 from chowk.dns.server import DnsServer
@@ -54,8 +55,10 @@ class Agent:
         self._clock = SystemClock()
         self._rng = random.Random()
         self._folder = AgentFolder("" if config.dev else config.data_dir)
-        self._stop = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._stopping = False
         self._leave_asked = False
+        self._reload_asked = False
         self._closers: list[Callable[[], Any]] = []
 
     # --- life
@@ -98,24 +101,21 @@ class Agent:
                 await result
         self._closers.clear()
 
-    async def run(self) -> None:
-        """Serve until a signal or `leave` ends it, then leave the cluster where that is configured."""
+    def follow_signals(self) -> None:
+        """SIGTERM and SIGINT stop, also while the agent still starts; SIGHUP reloads."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._ask_stop, "SIGTERM", self.config.leave_on_terminate)
         loop.add_signal_handler(signal.SIGINT, self._ask_stop, "SIGINT", not self.config.skip_leave_on_interrupt)
-        reloads = asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, reloads.set)
-        stop = asyncio.ensure_future(self._stop.wait())
-        try:
-            while not stop.done():
-                hangup = asyncio.ensure_future(reloads.wait())
-                await asyncio.wait({stop, hangup}, return_when=asyncio.FIRST_COMPLETED)
-                hangup.cancel()
-                if reloads.is_set() and not stop.done():
-                    reloads.clear()
-                    await self._reload_on_signal()
-        finally:
-            stop.cancel()
+        loop.add_signal_handler(signal.SIGHUP, self._ask_reload)
+
+    async def run(self) -> None:
+        """Serve until a signal or `leave` ends it, then leave the cluster where that is configured."""
+        while not self._stopping:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._reload_asked and not self._stopping:
+                self._reload_asked = False
+                await self._reload_on_signal()
         if self._leave_asked:
             await self._leave_catalog()
 
@@ -140,6 +140,8 @@ class Agent:
             files=new.files,
             warnings=new.warnings,
         )
+        if new.log_level != keep.log_level:
+            logging.configure(new.log_level, json=keep.log_json, process="agent")
         self.local.set_node(self._make_node(self.config))
         self.local.load(new.services, new.checks)
         self.checks.reload(self.config.checks_config)
@@ -246,10 +248,15 @@ class Agent:
             log.error("the configuration was not reloaded; the old one stays", error=str(error))
 
     def _ask_stop(self, why: str, leave: bool) -> None:
-        if not self._stop.is_set():
+        if not self._stopping:
             log.info("stopping", why=why, leave=leave)
         self._leave_asked = self._leave_asked or leave
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
+
+    def _ask_reload(self) -> None:
+        self._reload_asked = True
+        self._wake.set()
 
     async def _leave_catalog(self) -> None:
         try:

@@ -168,6 +168,7 @@ def run_agent(config: Any, load: Callable[[], Any], pid_file: str | None) -> int
 
     async def serve() -> int:
         agent = Agent(config, load)
+        agent.follow_signals()
         try:
             await agent.start()
         except (ChowkError, OSError) as error:
