@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
+from chowk.agent.checks.scheduler import CheckScheduler
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.config.model import AgentConfig
+from chowk.agent.local.state import LocalState
+from chowk.agent.proxies.leaves import LeafCache
 from chowk.agent.views.views import Views
 from chowk.core.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from chowk.agent.proxies.supervisor import ProxySupervisor
 
 
 class Trigger(Protocol):
@@ -25,20 +31,19 @@ class Trigger(Protocol):
 
 @dataclass(kw_only=True)
 class ApiContext:
-    """`config()` is the configuration in force now. `local`, `checks`, `proxies`, `leaves` are the agent's rooms of those
-    names (LocalState, CheckScheduler, ProxySupervisor, LeafCache); `reload()` raises ChowkError when the files are wrong;
-    `members()` gives one dict a member, in Consul's shape.
+    """`config()` is the configuration in force now; `reload()` raises ChowkError when the files are wrong; `members()`
+    gives one dict a member, in Consul's shape. What is None is not there: its endpoints say so.
     """
 
     config: Callable[[], AgentConfig]
     client: ServerClient
     views: Views
     clock: Clock
-    local: Any = None
-    checks: Any = None
+    local: LocalState
+    checks: CheckScheduler
+    leaves: LeafCache
     syncer: Trigger | None = None
-    proxies: Any = None
-    leaves: Any = None
+    proxies: ProxySupervisor | None = None
     reload: Callable[[], Awaitable[None]] | None = None
     leave: Callable[[], Awaitable[None]] | None = None
     members: Callable[[], Sequence[dict[str, Any]]] = tuple

@@ -16,9 +16,13 @@ from chowk.agent.api.app import make_app
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.routes import ROUTES
 from chowk.agent.api.serve import ApiServer
+from chowk.agent.checks.scheduler import CheckScheduler
 from chowk.agent.client.pool import ServerClient
-from chowk.agent.config.model import AgentConfig
+from chowk.agent.config.model import AgentConfig, ChecksConfig
+from chowk.agent.local.state import LocalState
+from chowk.agent.proxies.leaves import LeafCache
 from chowk.agent.views.views import Views
+from chowk.core.records.node import Node
 from chowk.core.runtime.clock import SystemClock
 from support.fake_server import FakeServer
 from support.server_rig import running_server
@@ -98,7 +102,16 @@ async def running_api(path: Path, server: Any, config: AgentConfig | None, route
     clock = SystemClock()
     client = ServerClient(path / "server.sock")
     views = Views(client, clock)
-    context = ApiContext(config=lambda: api.config, client=client, views=views, clock=clock)
+    local = LocalState(Node(node="n1", address="127.0.0.1"), clock, None, range(21000, 21010))
+    context = ApiContext(
+        config=lambda: api.config,
+        client=client,
+        views=views,
+        clock=clock,
+        local=local,
+        checks=CheckScheduler(local, ChecksConfig(), clock),
+        leaves=LeafCache(client, clock),
+    )
     async with aiohttp.ClientSession() as session:
         api = Api(server, context, None, session, config or AgentConfig(node_name="n1"))  # type: ignore[arg-type]
         api.http = ApiServer(make_app(context, routes), ("127.0.0.1",), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -58,7 +59,16 @@ def test_two_routes_for_one_method_of_a_path_do_not_start() -> None:
 
 
 def context_of_nothing() -> ApiContext:
-    return ApiContext(config=lambda: AgentConfig(node_name="n"), client=None, views=None, clock=None)  # type: ignore[arg-type]
+    nothing: Any = None
+    return ApiContext(
+        config=lambda: AgentConfig(node_name="n"),
+        client=nothing,
+        views=nothing,
+        clock=nothing,
+        local=nothing,
+        checks=nothing,
+        leaves=nothing,
+    )
 
 
 def test_every_route_names_the_permission_it_needs_as_resource_and_access() -> None:
