@@ -12,6 +12,7 @@ from typing import Final
 
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.views.instances import instances_of
+from chowk.agent.views.names import spelling
 from chowk.agent.views.views import View, Views
 from chowk.core import errors
 from chowk.core.events import (
@@ -61,7 +62,7 @@ class ViewLookup:
         services = self._ready(_SERVICES)
         if services is None:
             return None
-        name = _spelling(services, service)
+        name = spelling(services, service)
         if name is None:
             return ()
         view = self._ready(Topic(kind=CONNECT if connect else HEALTH, key=name))
@@ -70,15 +71,15 @@ class ViewLookup:
     def summary(self, service: str) -> ServiceSummary | None:
         """The service as the catalog lists it; None when it does not exist, or nothing is known yet."""
         services = self._ready(_SERVICES)
-        name = _spelling(services, service) if services is not None else None
+        name = spelling(services, service) if services is not None else None
         item = services.items.get(name) if services is not None and name is not None else None
         return item.summary if isinstance(item, SummaryItem) else None
 
     def node(self, name: str) -> Node | None:
         """The node of that name; None when there is none, or nothing is known yet (see `nodes_known`)."""
         nodes = self._ready(_NODES)
-        spelling = _spelling(nodes, name) if nodes is not None else None
-        item = nodes.items.get(spelling) if nodes is not None and spelling is not None else None
+        key = spelling(nodes, name) if nodes is not None else None
+        item = nodes.items.get(key) if nodes is not None and key is not None else None
         return item.node if isinstance(item, NodeItem) else None
 
     def nodes_known(self) -> bool:
@@ -99,7 +100,7 @@ class ViewLookup:
             view = self._ready(_NODES if kind == NODES else _SERVICES)
             return 0 if view is None else view.generation
         services = self._ready(_SERVICES)
-        name = _spelling(services, key) if services is not None else None
+        name = spelling(services, key) if services is not None else None
         if services is None or name is None:
             return 0 if services is None else services.generation
         view = self._ready(Topic(kind=kind, key=name))
@@ -114,7 +115,7 @@ class ViewLookup:
         elif kind in (SERVICES, HEALTH, CONNECT):
             services = self._views.view(_SERVICES)
             await services.wait_ready(FETCH_S)
-            name = _spelling(services, key)
+            name = spelling(services, key)
             if kind != SERVICES and name is not None:
                 await self._views.view(Topic(kind=kind, key=name)).wait_ready(FETCH_S)
         else:
@@ -141,12 +142,3 @@ class ViewLookup:
         self._addresses[address] = (self._clock.now() + ADDRESS_TTL_S, generation, owners)
         if len(self._addresses) > ADDRESSES_MAX:
             self._addresses.popitem(last=False)
-
-
-def _spelling(view: View, name: str) -> str | None:
-    """The key of `view` that is `name`, but for case."""
-    return name if name in view.items else view.memo("spellings", _spellings).get(name.lower())
-
-
-def _spellings(view: View) -> dict[str, str]:
-    return {name.lower(): name for name in sorted(view.items, reverse=True)}

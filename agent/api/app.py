@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -20,6 +21,9 @@ from chowk.agent.api.serve import ApiServer
 from chowk.core.errors import ChowkError, NoPathToDatacenter
 
 log = structlog.get_logger("chowk.http")
+
+FRAMING: Final = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "connection"})
+"""Headers that say what the body is; `http_config.response_headers` does not change them."""
 
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -101,7 +105,8 @@ def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.
 async def _set_headers(http: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     for name, value in http.app[CONTEXT].config().http.response_headers.items():
-        headers[name] = value
+        if name.lower() not in FRAMING:
+            headers[name] = value
     headers["Server"] = "chowk"
     headers["Vary"] = "Accept-Encoding"
     headers["X-Content-Type-Options"] = "nosniff"

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from chowk.agent.api.reads import cached, has_tags, mark_cached, matches_meta, read, view_meta
+from chowk.agent.api.reads import follow, has_tags, mark_cached, matches_meta, read, view_meta
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.views.instances import instances_of
+from chowk.agent.views.names import spelling
 from chowk.agent.views.views import View
-from chowk.core.events import CONNECT, HEALTH, Topic
+from chowk.core.events import CONNECT, HEALTH, SERVICES, Topic
 from chowk.core.records.check import PASSING
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.requests import HEALTH_INSTANCES, InstancesQuery, QueryMeta
+
+_Wanted = Callable[[ServiceInstance], bool]
 
 
 @dataclass(frozen=True)
@@ -45,17 +48,26 @@ async def find(request: ApiRequest, *, connect: bool) -> Instances:
     """
     name = request.part("service", "Missing service name")
     wanted = _wanted(request)
-    known = await cached(request, Topic(kind=CONNECT if connect else HEALTH, key=name))
-    if known is not None:
-        view, hit = known
-        if wanted is None:
-            return Instances(view_meta(view), instances_of(view), view, hit, whole=True)
-        return Instances(view_meta(view), list(filter(wanted, instances_of(view))), view, hit)
+    if request.query.flag("cached"):
+        return await _from_view(request, name, wanted, connect=connect)
     reply = await read(request, HEALTH_INSTANCES, InstancesQuery(name=name, connect=connect))
     return Instances(reply.meta, reply.instances if wanted is None else list(filter(wanted, reply.instances)))
 
 
-def _wanted(request: ApiRequest) -> Callable[[ServiceInstance], bool] | None:
+async def _from_view(request: ApiRequest, name: str, wanted: _Wanted | None, *, connect: bool) -> Instances:
+    """A name that nobody registered is answered by the `services` view: only who blocks on it opens one for it."""
+    services, hit = await follow(request, Topic(kind=SERVICES), min_index=0)
+    key, blocks = spelling(services, name), request.read_options().min_index
+    if key is None and not blocks:
+        return Instances(view_meta(services), (), services, hit)
+    topic = Topic(kind=CONNECT if connect else HEALTH, key=name if key is None else key)
+    view, hit = await follow(request, topic, min_index=blocks)
+    if wanted is None:
+        return Instances(view_meta(view), instances_of(view), view, hit, whole=True)
+    return Instances(view_meta(view), list(filter(wanted, instances_of(view))), view, hit)
+
+
+def _wanted(request: ApiRequest) -> _Wanted | None:
     """Which instances are asked for; None: all."""
     tags, meta = request.query.all("tag"), request.query.node_meta()
     passing_only = request.query.flag("passing")

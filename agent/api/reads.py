@@ -58,12 +58,17 @@ async def cached(request: ApiRequest, topic: Topic) -> tuple[View, bool] | None:
     """The view that answers a `?cached` request, after its blocking, and whether it was open before; None: ask servers."""
     if not request.query.flag("cached"):
         return None
+    return await follow(request, topic, min_index=request.read_options().min_index)
+
+
+async def follow(request: ApiRequest, topic: Topic, *, min_index: int) -> tuple[View, bool]:
+    """The view of a topic, known, and whether it was before; with `min_index` it has changed since, or the wait ended."""
     options = request.read_options()
     view = request.context.views.view(topic)
     hit = view.ready
     await view.wait_ready(TIMEOUT_S)
-    if options.min_index:
-        await view.wait_index(options.min_index, options.max_wait_s)
+    if min_index:
+        await view.wait_index(min_index, options.max_wait_s)
     return view, hit
 
 

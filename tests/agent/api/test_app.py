@@ -257,8 +257,9 @@ def test_configured_headers_are_on_every_response_and_cannot_loosen_ours(tmp_pat
             answer = await api.get(path)
             assert answer.headers["X-Frame-Options"] == "DENY"
             assert answer.headers.getall("X-Content-Type-Options") == ["nosniff"]
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
-    headers = {"X-Frame-Options": "DENY", "x-content-type-options": "off"}
+    headers = {"X-Frame-Options": "DENY", "x-content-type-options": "off", "content-type": "text/html"}
     with_api(tmp_path, body, AgentConfig(node_name="n1", http=HttpConfig(response_headers=headers)), ECHO)
 
 

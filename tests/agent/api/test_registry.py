@@ -227,6 +227,23 @@ def test_cached_reads_say_so_and_go_on_when_the_servers_are_gone(tmp_path: Path)
     with_registry(tmp_path, body)
 
 
+def test_cached_reads_of_names_nobody_registered_open_no_views(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        await fill(api)
+        for number in range(100):
+            assert (await api.get(f"/v1/health/service/random-{number}?cached")).text == "[]"
+            assert (await api.get(f"/v1/catalog/connect/random-{number}?cached")).text == "[]"
+        assert len(api.context.views) == 1
+        assert names(await api.get("/v1/health/service/WEB?cached")) == ["web-1", "web-2"]
+        waiting = asyncio.ensure_future(api.get("/v1/health/service/db?cached&index=1&wait=20s"))
+        first = (await waiting).headers["X-Consul-Index"]
+        waiting = asyncio.ensure_future(api.get(f"/v1/health/service/db?cached&index={first}&wait=20s"))
+        await api.put("/v1/catalog/register", {"Node": "n3", "Address": "10.0.0.3", "Service": {"Service": "db"}})
+        assert names(await waiting) == ["db"]
+
+    with_registry(tmp_path, body)
+
+
 def test_an_answer_older_than_max_stale_is_asked_of_the_leader(tmp_path: Path) -> None:
     async def body(api: Api) -> None:
         asked: list[str] = []
