@@ -29,6 +29,7 @@ log = structlog.get_logger("chowk.rpc")
 CALLS_IN_MAX: Final = 65_536
 """Calls and streams one peer may have open; more are answered `too-many`."""
 STREAM_CREDIT: Final = 32
+CLOSE_TIMEOUT_S: Final = 1.0
 _WRITE_BUFFER_BYTES: Final = 1024 * 1024
 
 
@@ -152,10 +153,18 @@ class RpcConnection(asyncio.Protocol):
                 self._send_if_open(Frame(frames.CANCEL, call))
 
     async def close(self) -> None:
-        """End the connection and everything under way on it."""
-        if self._transport is not None:
-            self._transport.close()
+        """End the connection and everything under way on it; a peer that does not take what is left is dropped."""
+        transport = self._transport
+        if transport is not None:
+            transport.close()
         await self._tasks.close()
+        if transport is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._closed.wait()
+        except TimeoutError:
+            transport.abort()
 
     def abort(self) -> None:
         """Drop the connection at once."""
