@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -86,6 +86,13 @@ class Registrations:
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(_encode(state))
         temporary.replace(path)
+
+    def keep_states_of(self, check_ids: Collection[str]) -> None:
+        """Forget the statuses of all other checks."""
+        kept = {_path(self._states, check_id).name for check_id in check_ids}
+        for path in self._states.glob("*.json"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
 
     def remove_service(self, service_id: str) -> None:
         """Forget a service; nothing happens when it was not kept."""

@@ -188,6 +188,7 @@ class LocalState:
                 self._load_check(check)
             if not self._loaded:
                 self._restore_checks()
+                self._keep(lambda kept: kept.keep_states_of(self._checks))
             self._loaded = True
             self._states = {}
             self._reserved = frozenset()
