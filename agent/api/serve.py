@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from chowk.agent.api.connections import ConnectionGuard
 from chowk.agent.api.context import CONTEXT
 from chowk.core.runtime.sockets import bind_tcp
 
 KEEPALIVE_S: Final = 120.0
-CLOSE_S: Final = 2.0
-"""How long requests under way may take to end when the server closes."""
+CLOSE_S: Final = 0.5
+"""How long requests under way may take to end when the server closes; blocking ones are then cut off."""
+
+
+class _Garbled(logging.Filter):
+    """Drops what aiohttp says of requests that are not HTTP: the peer is told 400, and must not fill our log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+_log = logging.getLogger("chowk.http.protocol")
+_log.addFilter(_Garbled())
 
 
 class ApiServer:
@@ -31,6 +45,7 @@ class ApiServer:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_log,
             handler_cancellation=True,
             auto_decompress=False,
             keepalive_timeout=KEEPALIVE_S,

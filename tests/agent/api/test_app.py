@@ -282,7 +282,9 @@ def test_one_client_may_open_only_so_many_connections(tmp_path: Path) -> None:
     with_api(tmp_path, body, config, ECHO)
 
 
-def test_heads_over_the_limit_and_garbage_are_refused_and_harm_nobody(tmp_path: Path) -> None:
+def test_heads_over_the_limit_and_garbage_are_refused_and_harm_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def body(api: Api) -> None:
         heads = (
             b"GET /v1/echo/a HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 1_000_000 + b"\r\n\r\n",
@@ -302,6 +304,7 @@ def test_heads_over_the_limit_and_garbage_are_refused_and_harm_nobody(tmp_path: 
             assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 431")), answer[:80]
             writer.close()
         assert (await api.get("/v1/echo/a")).status == 200
+        assert not caplog.records
 
     with_api(tmp_path, body, routes=ECHO)
 
@@ -356,5 +359,22 @@ def test_json_of_the_wrong_kind_is_told_what_is_wrong(tmp_path: Path) -> None:
             assert answer.text.startswith("Request decode failed: "), data[:40]
             assert reason in answer.text, data[:40]
         assert api.server.calls == []
+
+    with_api(tmp_path, body)
+
+
+def test_closing_does_not_wait_for_blocking_queries(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        async def never(_request: object) -> None:
+            await asyncio.Event().wait()
+
+        api.server.answer(CATALOG_NODES, never)
+        blocked = asyncio.ensure_future(api.get("/v1/catalog/nodes?index=7"))
+        await until(lambda: api.server.calls)
+        async with asyncio.timeout(3):
+            await api.http.close()
+        await asyncio.wait([blocked])
+        assert blocked.exception() is not None
+        assert api.http.connections_open == 0
 
     with_api(tmp_path, body)
