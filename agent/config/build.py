@@ -16,7 +16,8 @@ from chowk.agent.config.host import Host, this_host
 from chowk.agent.config.keys_agent import AGENT
 from chowk.agent.config.merge import merge, nested
 from chowk.agent.config.model import AgentConfig
-from chowk.agent.config.problems import Problems
+from chowk.agent.config.parse import parse
+from chowk.agent.config.problems import ConfigError, Problems
 from chowk.agent.config.sources import read_all
 from chowk.agent.config.tree import from_plain
 from chowk.core.definitions import Position
@@ -27,12 +28,14 @@ def build(
     dirs: Sequence[str],
     flags: Mapping[str, Any],
     *,
+    hcl: Sequence[str] = (),
     host: Host | None = None,
     fragments: bool = False,
 ) -> AgentConfig:
     """The configuration of `files`, then `dirs`, then `flags`, each laid over the ones before.
 
     `flags` has the names of the agent's keys, with dots for blocks (`ports.http`), and `dev`; None is a flag not given.
+    `hcl` are pieces of configuration given on the command line, laid over the files and under the flags.
     With `fragments` (validate) nothing is missed that another file could hold. ConfigError has all problems.
     """
     problems = Problems()
@@ -42,6 +45,11 @@ def build(
     for path, tree in read_all(files, dirs, problems):
         read.append(path)
         merge(whole, decode(tree, AGENT, reading))
+    for text in hcl:
+        try:
+            merge(whole, decode(parse(text, "-hcl"), AGENT, reading))
+        except ConfigError as error:
+            problems.extend(error)
     given = dict(flags)
     dev = bool(given.pop("dev", False))
     merge(whole, decode(from_plain(nested(given)), AGENT, reading))

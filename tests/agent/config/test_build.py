@@ -327,3 +327,12 @@ def test_a_wrong_flag_is_told_by_its_key() -> None:
         "ports.http: found the number 70000, expected a whole number from -1 to 65535",
         'client_addr: "x" is no IP address',
     ]
+
+
+def test_pieces_of_the_command_line_lie_over_files_and_under_flags(tmp_path: Path) -> None:
+    files = write(tmp_path, {"a.hcl": 'datacenter = "one" domain = "one" log_level = "warn"'})
+    pieces = ['datacenter = "two" domain = "two"']
+    config = build(files, [], {"dev": True, "datacenter": "three"}, hcl=pieces, host=HOST)
+    assert (config.log_level, config.dns.domain, config.datacenter) == ("warn", "two", "three")
+    with pytest.raises(ConfigError, match="-hcl:1:4: found the end of the file"):
+        build([], [], {"dev": True}, hcl=["a = "], host=HOST)
