@@ -71,7 +71,10 @@ def run(args: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
+        from chowk.agent.commands.output import printable
+
+        lines = error.format_message().splitlines()
+        click.echo("Error: " + "\n".join(printable(line) for line in lines), err=True)
         return error.code if isinstance(error, Failure) else 1
     except (click.Abort, KeyboardInterrupt):
         return 130

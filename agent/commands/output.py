@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from chowk.agent.commands.command import flag
+
+_STEERING = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters that JSON does not escape by itself: C1 controls, and those that turn the direction of text."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,8 +33,9 @@ def format_flag(function: F) -> F:
 
 
 def show_json(value: Any, indent: int | str = 4) -> None:
-    """Print a value as indented JSON."""
-    click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+    """Print a value as indented JSON; what could steer a terminal is written as JSON's own escapes."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    click.echo(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def show_table(rows: Iterable[Sequence[Any]]) -> None:

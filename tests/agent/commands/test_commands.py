@@ -69,6 +69,18 @@ def test_names_from_the_catalog_cannot_steer_the_terminal(agent, run):
     assert "a\N{REPLACEMENT CHARACTER}[2Jb" in out
 
 
+def test_neither_json_nor_an_agents_error_can_steer_the_terminal(agent, run):
+    agent.on("GET", "/v1/agent/members", [{**MEMBER, "Name": "a\x9b2J\u202eb"}])
+    out = run("members", "-format=json")[1]
+    assert json.loads(out)[0]["Name"] == "a\x9b2J\u202eb"
+    assert "\x9b" not in out
+    assert "\u202e" not in out
+    agent.on("GET", "/v1/agent/members", "no\x1b[2J leader\nsecond line", 500)
+    err = run("members")[2]
+    assert "\x1b" not in err
+    assert err.splitlines()[1].startswith("second line")
+
+
 # --- catalog
 
 
