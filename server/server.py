@@ -39,7 +39,7 @@ class Server:
         self._publisher = Publisher(streams.StoreSource(machine))
         machine.follow(self._committed, self._restored)
         writes = Writes(consensus, clock)
-        self.duties = LeaderDuties(options, machine, consensus, writes, clock)
+        self.duties = LeaderDuties(options, machine, writes, clock)
         self.context = ServerContext(
             options=options,
             machine=machine,
@@ -58,7 +58,7 @@ class Server:
 
     async def start(self) -> None:
         """Recover from disk, take part, listen. StorageError or OSError says what is wrong."""
-        self.duties.start()
+        self._consensus.on_leadership(self._led)
         await self._consensus.start()
         await self._listener.start()
 
@@ -67,6 +67,10 @@ class Server:
         await self._listener.close()
         await self.duties.close()
         await self._consensus.stop()
+
+    def _led(self, leading: bool) -> None:
+        self.context.reads.led()
+        self.duties.led(leading)
 
     def _committed(self, commit: Commit) -> None:
         if commit.events:

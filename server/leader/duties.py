@@ -22,7 +22,6 @@ from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.authority import CertificateAuthority
 from chowk.server.leader.keystore import DiskKeys, MemoryKeys
-from chowk.server.port import Consensus
 from chowk.server.rpc.writes import Writes
 from chowk.server.state.machine import StoreMachine
 from chowk.server.state.store import CLUSTER_ID
@@ -36,14 +35,11 @@ CRITICAL_FRACTION: Final = 0.10
 
 
 class LeaderDuties:
-    """`start` before consensus starts; `close` ends them. `authority` signs while this server leads."""
+    """`led` is called when leadership begins and ends; `close` ends all. `authority` signs while this server leads."""
 
-    def __init__(
-        self, options: ServerOptions, machine: StoreMachine, consensus: Consensus, writes: Writes, clock: Clock
-    ) -> None:
+    def __init__(self, options: ServerOptions, machine: StoreMachine, writes: Writes, clock: Clock) -> None:
         self._options = options
         self._machine = machine
-        self._consensus = consensus
         self._writes = writes
         self._clock = clock
         self._tasks = TaskOwner("leader")
@@ -53,16 +49,13 @@ class LeaderDuties:
         self.done = asyncio.Event()
         """Set while everything that a new leader owes is done."""
 
-    def start(self) -> None:
-        """Follow who leads."""
-        self._consensus.on_leadership(self._led)
-
     async def close(self) -> None:
         """End every duty."""
         self.authority.resign()
         await self._tasks.close()
 
-    def _led(self, leading: bool) -> None:
+    def led(self, leading: bool) -> None:
+        """This server begins to lead, or leads no more."""
         if self._term is not None:
             self._term.cancel()
             self._term = None

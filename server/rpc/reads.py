@@ -1,7 +1,8 @@
 """How a read is done: how fresh it must be, how long it blocks, and what is truthfully known of the answer.
 
 - `stale`: what this server has, also when nobody leads.
-- default: on the leader what it has (its lease says nobody else leads); elsewhere after a read index.
+- default: on the leader what it has, once it has caught up in its term (its lease says nobody else leads); elsewhere after
+  a read index.
 - `consistent`: always after a read index, so that a leader that does not know yet that it was replaced cannot answer.
 """
 
@@ -46,6 +47,7 @@ class Reads:
         self._datacenter = datacenter
         self._clock = clock
         self._rng = rng
+        self._caught_up = False
 
     async def run(
         self, options: QueryOptions, topics: tuple[Topic, ...], read: Callable[[Store], T]
@@ -64,9 +66,14 @@ class Reads:
 
     async def settle(self, consistency: str) -> None:
         """Return when a read of this consistency may look at the store. NoLeader when it cannot be known."""
-        if consistency == STALE or (consistency == DEFAULT and self._consensus.is_leader):
+        if consistency == STALE or (consistency == DEFAULT and self._consensus.is_leader and self._caught_up):
             return
         await self._consensus.read_barrier(timeout_s=BARRIER_TIMEOUT_S)
+        self._caught_up = self._consensus.is_leader
+
+    def led(self) -> None:
+        """Leadership began or ended here: the next read makes sure that everything acknowledged before is applied."""
+        self._caught_up = False
 
     def _must_block(self, options: QueryOptions, topics: tuple[Topic, ...]) -> bool:
         """An index from beyond the end of this store is of another one: the answer tells the client to start again."""

@@ -57,10 +57,10 @@ class Life:
             data_dir=str(folder),
             **options,  # type: ignore[arg-type]
         )
-        self.duties = LeaderDuties(settings, self.machine, self.consensus, Writes(self.consensus, clock), clock)
+        self.duties = LeaderDuties(settings, self.machine, Writes(self.consensus, clock), clock)
 
     async def __aenter__(self) -> Life:
-        self.duties.start()
+        self.consensus.on_leadership(self.duties.led)
         await self.consensus.start()
         await self.duties.done.wait()
         return self

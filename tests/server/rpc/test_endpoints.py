@@ -266,6 +266,7 @@ def test_a_name_held_by_a_living_node_is_not_taken_over(tmp_path: Path) -> None:
 def test_stale_reads_answer_without_a_leader_and_others_do_not(tmp_path: Path) -> None:
     async def scene(rig: Rig) -> None:
         await rig.write(CATALOG_WRITE, with_service())
+        await rig.call(CATALOG_NODES, Read())
         barriers = rig.consensus.barriers
         for mode, asked in (("default", 0), (STALE, 0), (CONSISTENT, 1)):
             reply = await rig.call(CATALOG_NODES, Read(options=QueryOptions(consistency=mode)))
@@ -280,6 +281,19 @@ def test_stale_reads_answer_without_a_leader_and_others_do_not(tmp_path: Path) -
                 await rig.call(CATALOG_NODES, Read(options=QueryOptions(consistency=mode)))
         with pytest.raises(NoLeader):
             await rig.write(CATALOG_WRITE, with_service(port=3))
+
+    run(tmp_path, scene)
+
+
+def test_the_first_read_of_a_leaders_term_waits_for_what_was_acknowledged_before(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.call(CATALOG_NODES, Read())
+        rig.consensus.lead(False)
+        rig.consensus.lead(True)
+        before = rig.consensus.barriers
+        for _ in range(3):
+            await rig.call(CATALOG_NODES, Read())
+        assert rig.consensus.barriers == before + 1
 
     run(tmp_path, scene)
 
