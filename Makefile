@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= auto
 
-.PHONY: demo test check integration bench fuzz clean help
+.PHONY: demo test test-oldest check integration bench fuzz clean help
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -24,6 +24,13 @@ demo: $(STAMP)  ## one agent, the demo services and their mesh, until Ctrl-C
 
 test: $(STAMP)  ## the tests; nothing but Python is needed
 	@$(BIN)/pytest -n $(PYTEST_WORKERS)
+
+test-oldest: OLDEST := .venv-oldest
+test-oldest:  ## the tests with the oldest dependencies that setup.cfg allows
+	@$(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/python integration/oldest.py > $(OLDEST)/constraints.txt
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -e '.[test]'
+	@$(OLDEST)/bin/pytest -n $(PYTEST_WORKERS)
 
 check: $(STAMP)  ## ruff, mypy --strict, the import table, the docs
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
