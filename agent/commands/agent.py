@@ -113,7 +113,11 @@ def _config_flags(function: Callable[..., Any]) -> Callable[..., Any]:
 @flag("--dev", is_flag=True, help="One agent with server, in memory, on loopback: to try things.")
 @flag("--config-file", multiple=True, help="A file to read, .hcl or .json; may be repeated.")
 @flag("--config-dir", multiple=True, help="A folder whose .hcl and .json files are read in order; may be repeated.")
-@flag("--config-format", type=click.Choice(["hcl", "json"]), help="Format of files with another ending.")
+@flag(
+    "--config-format",
+    type=click.Choice(["hcl", "json"]),
+    help="Taken for the sake of scripts: a file's format is told by its ending, else by its first character.",
+)
 @flag("--hcl", multiple=True, help="A piece of configuration, as in a file; may be repeated.")
 @flag("--node-meta", multiple=True, metavar="KEY=VALUE", help="Metadata of this node; may be repeated.")
 @_config_flags
@@ -121,7 +125,7 @@ def command(
     dev: bool,
     config_file: tuple[str, ...],
     config_dir: tuple[str, ...],
-    config_format: str | None,
+    config_format: str | None,  # noqa: ARG001 - said in its help
     hcl: tuple[str, ...],
     node_meta: tuple[str, ...],
     **settings: Any,
@@ -134,7 +138,7 @@ def command(
     flags = given_flags(dev, node_meta, settings)
 
     def load() -> AgentConfig:
-        return build(config_file, config_dir, flags)
+        return build(config_file, config_dir, flags, hcl=hcl)
 
     try:
         config = load()
