@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final, cast
 
 FIRST_REQUEST_S: Final = 10.0
-"""How long a new connection may take to send the head of its first request."""
-
+REFUSED_S: Final = 0.5
+"""How long a refused client may take to read that it was."""
 _TEXT: Final = b"Your IP is issuing too many concurrent connections, please rate limit your calls\n"
 _REFUSAL: Final = (
     b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
@@ -18,9 +18,17 @@ _REFUSAL: Final = (
 
 
 class ConnectionGuard:
-    """Counts open connections by client address. `limit()` is the most one address may have; 0: no limit."""
+    """Counts open connections by client address. `limit()` is the most one address may have; 0: no limit. `head_s` is how
+    long the head of a connection's first request may take to arrive.
+    """
 
-    def __init__(self, make_protocol: Callable[[], asyncio.BaseProtocol], limit: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        make_protocol: Callable[[], asyncio.BaseProtocol],
+        limit: Callable[[], int],
+        head_s: float = FIRST_REQUEST_S,
+    ) -> None:
+        self.head_s = head_s
         self._make_protocol = make_protocol
         self._limit = limit
         self._open: Counter[str] = Counter()
@@ -75,9 +83,10 @@ class _Guarded(asyncio.Protocol):
         self._entered = self._guard.enter(self._client, stream)
         if not self._entered:
             stream.write(_REFUSAL)
-            stream.close()
+            stream.write_eof()  # closing at once, with its request unread, would reset what we said
+            self._silence = asyncio.get_running_loop().call_later(REFUSED_S, stream.abort)
             return
-        self._silence = asyncio.get_running_loop().call_later(FIRST_REQUEST_S, stream.abort)
+        self._silence = asyncio.get_running_loop().call_later(self._guard.head_s, stream.abort)
         self._inner.connection_made(stream)
 
     def data_received(self, data: bytes) -> None:
