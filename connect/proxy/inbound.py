@@ -1,0 +1,216 @@
+"""The public listener: mutual TLS from other proxies, judged by identity and intentions, passed to the local application.
+
+Trust boundary. Nothing reaches the application before the handshake has proven a certificate of this mesh, the certificate
+names exactly one service of our trust domain, and the intentions allow it. When those
+change, open connections are judged again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from chowk.connect.ca.verification import IdentityError
+from chowk.connect.intentions.decision import decide
+from chowk.connect.limits.gate import Gate
+from chowk.connect.proxy.links import Pipe, PlainLink, Tally, TlsLink
+from chowk.connect.proxy.listener import Place
+from chowk.connect.proxy.state import ProxyState
+from chowk.connect.snapshot import InboundSnapshot, ProxySnapshot
+
+SILENT_MAX: Final = 512
+"""Connections that have sent nothing yet; of more, the oldest is dropped, so that silence cannot keep others out."""
+
+
+class InboundLink(TlsLink):
+    """One accepted connection until it is joined with the application."""
+
+    def __init__(self, inbound: Inbound) -> None:
+        super().__init__(
+            run_step=inbound.state.line.add, on_secured=inbound.secured, on_failed=inbound.handshake_failed
+        )
+        self._inbound = inbound
+        self.timeout: asyncio.TimerHandle | None = None
+        self.counted = False
+        self.shaking = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        super().connection_made(transport)
+        self._inbound.accepted(self)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called by the loop; the first bytes begin the handshake."""
+        if self.timeout is not None and not self.shaking and not self._inbound.begin(self):
+            return
+        super().buffer_updated(nbytes)
+
+
+class Inbound:
+    """Lives as long as the proxy; the snapshot says where it listens and whom it serves."""
+
+    def __init__(self, state: ProxyState) -> None:
+        self.state = state
+        self.tally = Tally()
+        self.denied_total = 0
+        self._room = Gate(0)
+        self._silent: dict[InboundLink, None] = {}
+        self._sources: dict[Pipe, str] = {}
+
+    def place(self, snapshot: ProxySnapshot) -> Place | None:
+        """Where the snapshot wants it to listen."""
+        inbound = snapshot.inbound
+        if inbound is None:
+            return None
+        self._room.limit = inbound.connections_max
+        return Place(inbound.bind_address, inbound.bind_port)
+
+    def make_link(self) -> InboundLink:
+        """The protocol of a new connection."""
+        return InboundLink(self)
+
+    def judge_again(self) -> None:
+        """Intentions changed: connections that are no longer allowed end now."""
+        verdicts: dict[str, bool] = {}
+        for pipe, source in list(self._sources.items()):
+            if source not in verdicts:
+                verdicts[source] = self._allowed(source)
+            if not verdicts[source]:
+                self.denied_total += 1
+                pipe.reset()
+
+    # --- the way of a connection
+
+    def accepted(self, link: InboundLink) -> None:
+        """It is here; it may stay if there is room and we can prove who we are."""
+        state = self.state
+        if state.usable_credentials() is None:
+            state.handshake_failures += 1
+            link.reset()
+            return
+        if not state.connections.enter():
+            state.warn("too many connections", limit=state.connections.limit)
+            link.reset()
+            return
+        if not self._room.enter():
+            state.connections.leave()
+            state.warn("too many inbound connections", limit=self._room.limit)
+            link.reset()
+            return
+        link.counted = True
+        self.tally.open += 1
+        self.tally.total += 1
+        loop = asyncio.get_running_loop()
+        link.timeout = loop.call_later(state.settings.handshake_timeout_s, link.fail, "handshake timeout")
+        if len(self._silent) >= SILENT_MAX:
+            next(iter(self._silent)).fail("silent, and others came")
+        self._silent[link] = None
+
+    def begin(self, link: InboundLink) -> bool:
+        """First bytes came. False when no handshake can be begun now."""
+        self._silent.pop(link, None)
+        credentials = self.state.usable_credentials()
+        if credentials is None or not self.state.handshakes.enter():
+            link.fail("no valid leaf" if credentials is None else "too many handshakes at once")
+            return False
+        link.shaking = True
+        link.start(credentials.server, server_side=True)
+        return True
+
+    def handshake_failed(self, link: TlsLink, reason: str) -> None:
+        """It proved nothing."""
+        self.state.handshake_failures += 1
+        self.state.warn("inbound handshake failed", reason=reason)
+        if isinstance(link, InboundLink):
+            self._handshake_over(link)
+            self._forget(link)
+
+    def secured(self, link: TlsLink) -> None:
+        """The chain is proven; now who it is and whether it may."""
+        if not isinstance(link, InboundLink):
+            return
+        self._handshake_over(link)
+        source = self._source_of(link)
+        snapshot = self.state.snapshot
+        if source is None or snapshot is None or snapshot.inbound is None:
+            self._forget(link)
+            link.reset()
+            return
+        self.state.tasks.spawn(self._join(link, source, snapshot.inbound), f"inbound from {source}")
+
+    def _source_of(self, link: InboundLink) -> str | None:
+        snapshot = self.state.snapshot
+        if snapshot is None:
+            return None
+        try:
+            identity = self.state.peers.identify(link.peer_leaf, snapshot.roots.trust_domain, self.state.clock.wall())
+        except IdentityError as error:
+            self.state.handshake_failures += 1
+            self.state.warn("inbound peer refused", reason=str(error))
+            return None
+        if not self._allowed(identity.service):
+            self.denied_total += 1
+            self.state.warn("denied by intentions", source=identity.service, destination=snapshot.service)
+            return None
+        return identity.service
+
+    async def _join(self, link: InboundLink, source: str, inbound: InboundSnapshot) -> None:
+        joined = False
+        try:
+            plain = await dial_application(inbound)
+            if self._allowed(source):
+                pipe = Pipe(link, plain, self.tally, self._ended)
+                self._sources[pipe] = source
+                self.state.pipes.add(pipe)
+                joined = True
+                pipe.start()
+            else:
+                self.denied_total += 1
+                plain.reset()
+        except (OSError, TimeoutError) as error:
+            self.state.warn("the application cannot be reached", error=str(error) or "timeout")
+        finally:
+            if not joined:
+                self._forget(link)
+                link.reset()
+
+    def _allowed(self, source: str) -> bool:
+        snapshot = self.state.snapshot
+        return (
+            snapshot is not None
+            and decide(snapshot.intentions, source, snapshot.service, snapshot.default_allow).allowed
+        )
+
+    def _handshake_over(self, link: InboundLink) -> None:
+        self._silent.pop(link, None)
+        if link.timeout is not None:
+            link.timeout.cancel()
+            link.timeout = None
+        if link.shaking:
+            link.shaking = False
+            self.state.handshakes.leave()
+
+    def _forget(self, link: InboundLink) -> None:
+        if link.counted:
+            link.counted = False
+            self.tally.open -= 1
+            self._room.leave()
+            self.state.connections.leave()
+
+    def _ended(self, pipe: Pipe) -> None:
+        self._sources.pop(pipe, None)
+        self.state.pipes.discard(pipe)
+        if isinstance(pipe.tls, InboundLink):
+            self._forget(pipe.tls)
+
+
+async def dial_application(inbound: InboundSnapshot) -> PlainLink:
+    """A connection to the local application. OSError or TimeoutError within `connect_timeout_s`."""
+    loop = asyncio.get_running_loop()
+    link = PlainLink()
+    async with asyncio.timeout(inbound.connect_timeout_s):
+        if inbound.local_socket_path:
+            await loop.create_unix_connection(lambda: link, inbound.local_socket_path)
+        else:
+            await loop.create_connection(lambda: link, inbound.local_address, inbound.local_port)
+    return link

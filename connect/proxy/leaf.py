@@ -1,0 +1,129 @@
+"""Keeps a valid leaf: makes the key here, has it signed through the agent, renews in time. Called by `proxy`.
+
+The private key exists only in this process's memory and is made anew for each leaf; only the CSR leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+
+from chowk.connect.ca.keys import key_pem, make_csr, make_key
+from chowk.connect.ca.spiffe import parse_spiffe
+from chowk.connect.proxy.credentials import Credentials, make_credentials
+from chowk.connect.proxy.renewal import HeldLeaf, due_at, renew_at, retry_in
+from chowk.connect.proxy.state import ProxyState
+from chowk.connect.snapshot import ProxySnapshot
+from chowk.core.errors import ChowkError, InvalidRequest
+from chowk.core.records.ca import CARoots, LeafCertificate
+
+log = structlog.get_logger("chowk.proxy")
+LOOK_S_MAX = 30.0
+"""The wall clock may jump: the time until the renewal is looked at again at least this often."""
+
+
+class LeafKeeper:
+    """`sign` asks the agent to sign a CSR; `on_credentials` is called when there are new ones."""
+
+    def __init__(
+        self,
+        state: ProxyState,
+        sign: Callable[[str], Awaitable[LeafCertificate]],
+        on_credentials: Callable[[], None],
+    ) -> None:
+        self._state = state
+        self._sign = sign
+        self._on_credentials = on_credentials
+        self._changed = asyncio.Event()
+        self._failures = 0
+        self._pem: tuple[str, bytes] = ("", b"")
+        self._roots: CARoots | None = None
+        self._due: tuple[object, float] = (None, 0.0)
+
+    def look(self) -> None:
+        """The snapshot changed, or the agent is there again."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            self._changed.clear()
+            await self._wait(await self._step())
+
+    async def _step(self) -> float | None:
+        """Do what is due; seconds until the next look, None until something changes."""
+        snapshot = self._state.snapshot
+        if snapshot is None:
+            return None
+        held = self._state.credentials.leaf if self._state.credentials else None
+        due = self._due_at(held, snapshot)
+        now = self._state.clock.wall()
+        if due > now:
+            self._adopt_roots(snapshot.roots)
+            return min(due - now, LOOK_S_MAX)
+        try:
+            await self._renew(snapshot)
+        except (ChowkError, OSError, ValueError, ssl.SSLError) as error:
+            self._failures += 1
+            self._adopt_roots(snapshot.roots)
+            self._state.warn("leaf certificate not signed; trying on", error=str(error))
+            return retry_in(self._failures, self._state.rng)
+        self._failures = 0
+        return 0.0
+
+    def _due_at(self, held: HeldLeaf | None, snapshot: ProxySnapshot) -> float:
+        """Drawn once for each leaf and state of the roots: looking again must not draw again."""
+        about = (held, snapshot.service, snapshot.roots)
+        if self._due[0] != about:
+            now = self._state.clock.wall()
+            self._due = (about, due_at(held, snapshot.service, snapshot.roots, now, self._state.rng))
+        return self._due[1]
+
+    async def _renew(self, snapshot: ProxySnapshot) -> None:
+        key = make_key()
+        leaf = await self._sign(make_csr(key, snapshot.service))
+        identity = parse_spiffe(leaf.service_uri)
+        if identity.service != snapshot.service:
+            raise InvalidRequest(f"asked for a leaf of {snapshot.service}, got one of {identity.service}")
+        start, end = _unix(leaf.valid_after), _unix(leaf.valid_before)
+        held = HeldLeaf(
+            service=identity.service,
+            trust_domain=identity.trust_domain,
+            root_id=snapshot.roots.active_root_id,
+            valid_from_s=start,
+            valid_until_s=end,
+            renew_at_s=renew_at(max(start, self._state.clock.wall()), end, self._state.rng),
+        )
+        self._pem = (leaf.cert_pem, key_pem(key))
+        self._use(held, snapshot.roots)
+        log.info("leaf certificate signed", service=identity.service, valid_before=leaf.valid_before)
+
+    def _adopt_roots(self, roots: CARoots) -> None:
+        """New roots, same leaf."""
+        credentials = self._state.credentials
+        if credentials is not None and roots != self._roots:
+            try:
+                self._use(credentials.leaf, roots)
+            except (ValueError, ssl.SSLError) as error:
+                self._state.warn("roots cannot be used", error=str(error))
+
+    def _use(self, held: HeldLeaf, roots: CARoots) -> None:
+        credentials: Credentials = make_credentials(held, *self._pem, roots)
+        self._roots = roots
+        self._state.credentials = credentials
+        self._on_credentials()
+
+    async def _wait(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+
+def _unix(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()

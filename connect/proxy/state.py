@@ -1,0 +1,88 @@
+"""What the listeners of one proxy process share: the snapshot, credentials, limits, open pipes. Made by `proxy.Proxy`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+from typing import Final
+
+import msgspec
+import structlog
+
+from chowk.connect.limits.gate import Gate
+from chowk.connect.proxy.credentials import Credentials
+from chowk.connect.proxy.handshakes import HandshakeLine
+from chowk.connect.proxy.links import Pipe
+from chowk.connect.proxy.peers import Peers
+from chowk.connect.snapshot import ProxySnapshot
+from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.tasks import TaskOwner
+
+log = structlog.get_logger("chowk.proxy")
+CONNECTIONS_MAX: Final = 16_384
+HANDSHAKES_MAX: Final = 1_024
+_SPARE_DESCRIPTORS: Final = 128
+
+
+class ProxySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. The defaults are what runs in production; tests shorten them."""
+
+    handshake_timeout_s: float = 5.0
+    idle_timeout_s: float = 3600.0
+    drain_s: float = 5.0
+    drain_quiet_s: float = 2.0
+    reconnect_s_max: float = 0.5
+    report_s: float = 1.0
+    report_s_max: float = 10.0
+    connections_max: int = 0
+    """0: as many as CONNECTIONS_MAX and the process's descriptors allow."""
+    handshakes_max: int = HANDSHAKES_MAX
+
+
+class ProxyState:
+    """One instance a process. Listeners read `snapshot` and `credentials` anew for each connection."""
+
+    def __init__(self, settings: ProxySettings, clock: Clock, rng: random.Random) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.rng = rng
+        self.snapshot: ProxySnapshot | None = None
+        self.credentials: Credentials | None = None
+        self.line = HandshakeLine(asyncio.get_running_loop(), clock.now)
+        self.peers = Peers()
+        self.connections = Gate(settings.connections_max or _connections_max())
+        self.handshakes = Gate(settings.handshakes_max)
+        self.handshake_failures = 0
+        self.pipes: set[Pipe] = set()
+        self.tasks = TaskOwner("proxy")
+        self._warned: dict[str, float] = {}
+
+    def usable_credentials(self) -> Credentials | None:
+        """The credentials, None while there is no valid leaf: then nobody may connect in either direction."""
+        credentials = self.credentials
+        if credentials is None or not credentials.valid(self.clock.wall()):
+            self.warn("no valid leaf certificate: connections are refused")
+            return None
+        return credentials
+
+    def warn(self, event: str, **details: object) -> None:
+        """Log what any peer can cause, at most once a second for each `event`."""
+        now = self.clock.now()
+        if now - self._warned.get(event, -10.0) >= 1.0:
+            self._warned[event] = now
+            log.warning(event, **details)
+
+
+def _connections_max() -> int:
+    """Two descriptors for each connection; asks the kernel for as many as this user may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError):
+            """Some kernels refuse an unlimited number; the soft limit stays."""
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return max(16, min(CONNECTIONS_MAX, (soft - _SPARE_DESCRIPTORS) // 2))
