@@ -1,0 +1,204 @@
+"""One server's state, and the steps every part of the core takes: a new term, a message, a new entry.
+
+`elections`, `replication`, `reads` and `membership` are functions on it; `core.Raft` is its outside.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections import deque
+from collections.abc import Sequence
+
+from chowk.server.raft.configurations import Configurations
+from chowk.server.raft.durability import Durability
+from chowk.server.raft.effects import ReadState
+from chowk.server.raft.errors import BrokenInvariant
+from chowk.server.raft.log import RaftLog
+from chowk.server.raft.messages import Message
+from chowk.server.raft.progress import Progress
+from chowk.server.raft.records import Entry, EntryKind, HardState, Restored, SnapshotMeta
+from chowk.server.raft.settings import Settings
+
+
+class Role(enum.StrEnum):
+    """What a server is doing in its term."""
+
+    FOLLOWER = "Follower"
+    PRE_CANDIDATE = "PreCandidate"
+    CANDIDATE = "Candidate"
+    LEADER = "Leader"
+
+
+class WaitingRead:
+    """A read index under way: `server` is "" for one asked here."""
+
+    def __init__(self, server: str, context: int, index: int, round: int) -> None:
+        self.server = server
+        self.context = context
+        self.index = index
+        self.round = round
+
+
+class RaftState:
+    """Everything the core knows. `applied` is what was handed out to be applied."""
+
+    def __init__(self, id: str, restored: Restored, settings: Settings, rng: random.Random, now: float) -> None:
+        self.id = id
+        self.settings = settings
+        self.rng = rng
+        self.hard_state = restored.hard_state
+        self.snapshot = restored.snapshot
+        self.log = _restored_log(restored)
+        self.configurations = Configurations(restored.snapshot, self.log)
+        self.durability = Durability(self.log.last_index)
+        self.role = Role.FOLLOWER
+        self.leader = ""
+        self.leader_contact_s = float("-inf")
+        self.started_s = now
+        self.commit = self.applied = restored.snapshot.index if restored.snapshot is not None else 0
+        self.votes: dict[str, bool] = {}
+        self.progress: dict[str, Progress] = {}
+        self.term_start = 0
+        self.uncommitted_bytes = 0
+        self.round = 0
+        self.wants_replication = False
+        self.transfer_target = ""
+        self.waiting_reads: deque[WaitingRead] = deque()
+        self.read_states: list[ReadState] = []
+        self.election_deadline = self.heartbeat_deadline = self.quorum_deadline = self.transfer_deadline = now
+        self.wait_for_election(now)
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return self.hard_state.term
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """The ids that count now."""
+        return self.configurations.latest.voters
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether this server counts."""
+        return self.id in self.voters
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The other members, in order."""
+        return tuple(member.id for member in self.configurations.latest.members if member.id != self.id)
+
+    @property
+    def has_led(self) -> bool:
+        """Whether this leader's own term has a committed entry: only then does it know what is committed."""
+        return self.role is Role.LEADER and self.commit >= self.term_start
+
+    def quorum_value(self, values: dict[str, float]) -> float:
+        """The greatest value that a majority of the voters has reached (a voter that is not in `values` has none)."""
+        ranked = sorted((values.get(voter, float("-inf")) for voter in self.voters), reverse=True)
+        return ranked[len(ranked) // 2] if ranked else float("-inf")
+
+    def wait_for_election(self, now: float) -> None:
+        """Draw a new election deadline."""
+        least = self.settings.election_timeout_s
+        self.election_deadline = now + self.rng.uniform(least, 2 * least)
+
+    def is_leased(self, now: float) -> bool:
+        """Whether a leader is known to lead, so that nobody should be helped to disturb it (dissertation 4.2.3)."""
+        if self.role is Role.LEADER:
+            return now - self.quorum_contact(now) < self.settings.election_timeout_s
+        return bool(self.leader) and now - self.leader_contact_s < self.settings.election_timeout_s
+
+    def quorum_contact(self, now: float) -> float:
+        """When a majority was last heard, this leader itself included if it counts."""
+        contacts = {server: progress.contact_s for server, progress in self.progress.items()}
+        return self.quorum_value({**contacts, self.id: now})
+
+    def set_hard_state(self, term: int, vote: str) -> None:
+        """Enter a term, or vote in it."""
+        if term < self.term or (term == self.term and self.hard_state.vote not in ("", vote)):
+            raise BrokenInvariant(f"{self.hard_state} cannot become term {term}, vote {vote!r}")
+        if self.hard_state != HardState(term, vote):
+            self.hard_state = HardState(term, vote)
+            self.durability.hard_state_changed()
+
+    def become_follower(self, term: int, leader: str, now: float) -> None:
+        """Follow in `term`; `leader` "" when it is not known yet."""
+        if term > self.term:
+            self.set_hard_state(term, "")
+        if self.role is not Role.FOLLOWER:
+            self.wait_for_election(now)
+        self.role = Role.FOLLOWER
+        self.leader = leader
+        self.votes = {}
+        self.progress = {}
+        self.transfer_target = ""
+        self.read_states += [ReadState(read.context, None) for read in self.waiting_reads if not read.server]
+        self.waiting_reads.clear()
+
+    def send(self, message: Message) -> None:
+        """Send once all that has happened so far is durable."""
+        self.durability.hold(message, self.durability.everything)
+
+    def send_early(self, message: Message) -> None:
+        """Send once term and vote are durable: a leader may replicate entries while it writes them (dissertation 10.2.1)."""
+        self.durability.hold(message, self.durability.hard_state)
+
+    def append_own(self, kind: EntryKind, data: bytes) -> Entry:
+        """A leader's new entry."""
+        entry = Entry(self.log.last_index + 1, self.term, kind, data)
+        self.append((entry,))
+        self.uncommitted_bytes += entry.size
+        self.wants_replication = True
+        return entry
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries after the last; configurations among them are in force at once."""
+        if entries:
+            self.log.append(entries)
+            self.durability.appended(entries[0].index)
+            for entry in entries:
+                self.configurations.note(entry)
+
+    def truncate_from(self, index: int) -> None:
+        """Forget entries that another leader's replace."""
+        if index <= self.commit:
+            raise BrokenInvariant(f"entry {index} is committed (up to {self.commit}) and cannot be replaced")
+        self.log.truncate_from(index)
+        self.configurations.truncate_from(index)
+        self.durability.truncated(index)
+
+    def commit_to(self, index: int) -> None:
+        """Entries up to `index` are committed."""
+        if index > self.log.last_index:
+            raise BrokenInvariant(f"{index} cannot be committed: the log ends at {self.log.last_index}")
+        if index > self.commit:
+            if self.role is Role.LEADER:
+                own = max(self.commit + 1, self.term_start)
+                self.uncommitted_bytes -= sum(entry.size for entry in self.log.between(own, index))
+            self.commit = index
+
+    def meta_at(self, index: int) -> SnapshotMeta:
+        """What a snapshot of everything up to `index` stands for."""
+        term = self.log.term_at(index)
+        if term is None:
+            raise BrokenInvariant(f"a snapshot at {index} is impossible: the log does not know its term")
+        configuration_index, configuration = self.configurations.at(index)
+        return SnapshotMeta(index, term, configuration, configuration_index)
+
+
+def _restored_log(restored: Restored) -> RaftLog:
+    """The log behind its anchor. Entries that reach back to the first need none; others are anchored at the snapshot if
+    they begin right after it, else at their own first, which is covered by the snapshot."""
+    snapshot, entries = restored.snapshot, restored.entries
+    if not entries:
+        return RaftLog(snapshot.index, snapshot.term) if snapshot is not None else RaftLog()
+    first = entries[0]
+    if first.index == 1:
+        return RaftLog(0, 0, entries)
+    if snapshot is None or first.index > snapshot.index + 1:
+        raise BrokenInvariant(f"the log begins at {first.index} and no snapshot covers what was before")
+    if first.index == snapshot.index + 1:
+        return RaftLog(snapshot.index, snapshot.term, entries)
+    return RaftLog(first.index, first.term, entries[1:])
