@@ -60,7 +60,11 @@ class Server:
         """Recover from disk, take part, listen. StorageError or OSError says what is wrong."""
         self._consensus.on_leadership(self._led)
         await self._consensus.start()
-        await self._listener.start()
+        try:
+            await self._listener.start()
+        except OSError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Stop listening, end what is under way, let go of the disk."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from chowk.connect.intentions.decision import decide
-from chowk.connect.intentions.validation import check_name, check_source
+from chowk.connect.intentions.validation import SOURCES_MAX, check_name, check_source
+from chowk.core import codec
 from chowk.core.commands import DeleteIntention, UpsertIntention
-from chowk.core.errors import InvalidRequest
+from chowk.core.errors import InvalidRequest, TooLarge
+from chowk.core.records.config_entry import ServiceIntentions
 from chowk.core.records.intention import Intention
 from chowk.core.requests import (
     INTENTION_CHECK,
@@ -25,6 +27,7 @@ from chowk.core.requests import (
     WriteReply,
 )  # fmt: skip
 from chowk.server.rpc.context import ServerContext
+from chowk.server.rpc.writes import ENTRY_BYTES_MAX
 from chowk.server.state import queries
 from chowk.server.state.store import Store
 
@@ -47,9 +50,22 @@ async def _write(context: ServerContext, write: Write) -> WriteReply:
     if isinstance(command, UpsertIntention):
         check_name(command.destination, "DestinationName")
         check_source(command.source, command.destination, "Source")
+        _check_room(context.machine.store, command)
     elif isinstance(command, DeleteIntention) and not (command.destination and command.source):
         raise InvalidRequest("an intention is named by its source and its destination")
     return await context.writes.propose(command, write.client, write.sequence)
+
+
+def _check_room(store: Store, command: UpsertIntention) -> None:
+    """Sources are added one by one: together they are held to what one entry may be."""
+    for entry in queries.entries(store, ServiceIntentions.kind, command.destination):
+        sources = entry.sources if isinstance(entry, ServiceIntentions) else ()
+        if len(sources) >= SOURCES_MAX and command.source.name not in {source.name for source in sources}:
+            raise InvalidRequest(f"a destination takes at most {SOURCES_MAX} sources")
+        if len(codec.pack(entry)) + len(codec.pack(command.source)) > ENTRY_BYTES_MAX:
+            raise TooLarge(
+                f'the intentions towards "{command.destination}" are over the limit of {ENTRY_BYTES_MAX} bytes'
+            )
 
 
 async def _list(context: ServerContext, request: Read) -> IntentionsReply:

@@ -13,7 +13,7 @@ from chowk.core.errors import InvalidRequest
 
 NAME_CHARS_MAX: Final = 128
 TEXT_CHARS_MAX: Final = 512
-OUTPUT_BYTES_MAX: Final = 128 * 1024
+OUTPUT_CHARS_MAX: Final = 64 * 1024
 TAGS_MAX: Final = 256
 CHECKS_MAX: Final = 256
 UPSTREAMS_MAX: Final = 512

@@ -166,10 +166,13 @@ def _checked_check(store: Store, check: HealthCheck, node: str, service: NodeSer
     if status not in STATUSES:
         raise InvalidRequest(f'Invalid check status "{status}": must be passing, warning or critical')
     limits.check_text(check.name, "Check name")
-    if len(check.output) > limits.OUTPUT_BYTES_MAX:
+    if len(check.output) > limits.OUTPUT_CHARS_MAX:
         raise InvalidRequest(
-            f"the output of check {check_id} is too long (limit: {limits.OUTPUT_BYTES_MAX} characters)"
+            f"the output of check {check_id} is too long (limit: {limits.OUTPUT_CHARS_MAX} characters)"
         )
+    siblings = store.checks_of_service.get((node.lower(), check.service_id), {})
+    if len(siblings) >= limits.CHECKS_MAX and (node.lower(), check_id) not in siblings:
+        raise InvalidRequest(f"a service, and a node by itself, takes at most {limits.CHECKS_MAX} checks")
     check_free(check.definition, f"Definition of check {check_id}")
     of_this = service is not None and service.id == check.service_id
     if check.service_id and not of_this and (node.lower(), check.service_id) not in store.services:

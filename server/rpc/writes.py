@@ -12,7 +12,7 @@ from chowk.core.runtime.clock import Clock
 from chowk.server.port import Consensus
 from chowk.server.state.machine import FORGOTTEN
 
-ENTRY_BYTES_MAX: Final = 1024 * 1024
+ENTRY_BYTES_MAX: Final = 512 * 1024
 CLIENT_CHARS_MAX: Final = 128
 SEQUENCE_MAX: Final = 2**62
 WRITE_TIMEOUT_S: Final = 10.0

@@ -102,7 +102,7 @@ class Changes:
                 *self._of_nodes(gone),
                 *self._of_instances(gone),
                 *self._of_summaries(),
-                *self._of_entries(),
+                *self._of_entries(gone),
                 *self._of_roots(),
             ),
             key=lambda event: (event.topic, event.key),
@@ -155,7 +155,7 @@ class Changes:
             if new != old:
                 yield self._event(ALL_SERVICES, name, SummaryItem(summary=new) if new is not None else None)
 
-    def _of_entries(self) -> Iterator[Event]:
+    def _of_entries(self, gone: set[Topic]) -> Iterator[Event]:
         for (kind, name), old in self._entries.items():
             new = self._store.entries.get((kind, name))
             if new == old:
@@ -164,6 +164,8 @@ class Changes:
             yield self._event(Topic(kind=CONFIG, key=kind), name, ConfigItem(entry=new) if new is not None else None)
             if kind == ServiceIntentions.kind:
                 self._topics.add(ANY_INTENTION)
+                if new is None:
+                    gone.add(Topic(kind=INTENTIONS, key=name))
                 yield from self._of_intentions(name, _flat(old), _flat(new))
 
     def _of_intentions(self, name: str, old: dict[str, Intention], new: dict[str, Intention]) -> Iterator[Event]:

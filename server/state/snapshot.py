@@ -1,6 +1,6 @@
 """The store as bytes. Freezing is a shallow copy of tables of immutable records; encoding may then run in a thread.
 
-The form: frames of a 4-byte big-endian length and msgpack: a `Header`, then `Section`s of at most `ROWS_MAX` rows, then the
+The form: frames of a 4-byte big-endian length and msgpack: a `Header`, then `Section`s of some rows, then the
 `Trailer` that says nothing is missing. Frames do not depend on how storage or network cut the bytes.
 """
 
@@ -21,6 +21,7 @@ from chowk.server.state.store import Store
 
 FORMAT: Final = 1
 ROWS_MAX: Final = 512
+SECTION_BYTES: Final = 4 * 1024 * 1024
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
 _HEADER_BYTES: Final = 4
 
@@ -82,9 +83,17 @@ def _encode(header: Header, tables: dict[str, Sequence[Any]]) -> Iterator[bytes]
     yield _frame(header)
     count = 0
     for table, rows in tables.items():
-        for start in range(0, len(rows), ROWS_MAX):
-            raw = [msgspec.Raw(codec.pack(row)) for row in rows[start : start + ROWS_MAX]]
-            count += len(raw)
+        count += len(rows)
+        raw: list[msgspec.Raw] = []
+        size = 0
+        for row in rows:
+            packed = codec.pack(row)
+            raw.append(msgspec.Raw(packed))
+            size += len(packed)
+            if len(raw) == ROWS_MAX or size >= SECTION_BYTES:
+                yield _frame(Section(table=table, rows=raw))
+                raw, size = [], 0
+        if raw:
             yield _frame(Section(table=table, rows=raw))
     yield _frame(Trailer(rows=count))
 

@@ -6,14 +6,17 @@ Bound: `PENDING_MAX` events. Over it, what is pending is thrown away and the sub
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
-from chowk.core.events import Event, Payload, StreamFrame, Topic
+from chowk.core.events import Event, InstanceItem, Payload, StreamFrame, Topic
 
 PENDING_MAX: Final = 4096
-FRAME_EVENTS_MAX: Final = 256
+FRAME_EVENTS_MAX: Final = 32
+FRAME_OUTPUT_CHARS: Final = 4 * 1024 * 1024
+"""Of checks' outputs in one frame of a snapshot: the part of an item that can be large, and a frame of RPC has its limit."""
 
 
 class Subscription:
@@ -59,17 +62,31 @@ class Subscription:
     def snapshot(self, index: int, items: dict[str, Payload]) -> list[StreamFrame]:
         """The frames that replace all the subscriber knows by `items`."""
         events = [Event(topic=self.topic, key=key, index=index, payload=payload) for key, payload in items.items()]
-        cuts = range(0, max(1, len(events)), FRAME_EVENTS_MAX)
+        parts = list(_cut(events)) or [()]
         return [
             StreamFrame(
                 index=index,
-                events=tuple(events[cut : cut + FRAME_EVENTS_MAX]),
-                reset=cut == 0,
-                snapshot_done=cut + FRAME_EVENTS_MAX >= len(events),
+                events=part,
+                reset=number == 0,
+                snapshot_done=number == len(parts) - 1,
                 history=self.history,
             )
-            for cut in cuts
+            for number, part in enumerate(parts)
         ]
 
     def _named(self, event: Event) -> Event:
         return event if event.topic == self.topic else msgspec.structs.replace(event, topic=self.topic)
+
+
+def _cut(events: Iterable[Event]) -> Iterator[tuple[Event, ...]]:
+    part: list[Event] = []
+    output = 0
+    for event in events:
+        part.append(event)
+        if isinstance(event.payload, InstanceItem):
+            output += sum(len(check.output) for check in event.payload.instance.checks)
+        if len(part) == FRAME_EVENTS_MAX or output >= FRAME_OUTPUT_CHARS:
+            yield tuple(part)
+            part, output = [], 0
+    if part:
+        yield tuple(part)

@@ -15,7 +15,7 @@ import pytest
 from chowk.core.commands import Register
 from chowk.core.errors import ChowkError
 from chowk.core.records.node import Node
-from chowk.core.requests import CA_ROOTS, CATALOG_NODES, CATALOG_WRITE, Read, Write
+from chowk.core.requests import CA_ROOTS, CATALOG_NODES, CATALOG_WRITE, QueryOptions, Read, Write
 from chowk.core.runtime.rpc.connection import RpcConnection
 from chowk.core.runtime.rpc.listener import dial_unix
 
@@ -66,6 +66,16 @@ async def write_until_killed(client: RpcConnection, process: subprocess.Popen[by
     return acknowledged
 
 
+async def active_root(client: RpcConnection) -> str:
+    """The active root, waited for by blocking queries."""
+    options = QueryOptions()
+    while True:
+        reply = await client.call(CA_ROOTS, Read(options=options), timeout_s=10)
+        if reply.roots.active_root_id:
+            return reply.roots.active_root_id
+        options = QueryOptions(min_index=reply.meta.index, max_wait_s=5)
+
+
 def test_nothing_acknowledged_is_lost_when_the_process_is_killed_during_writes(tmp_path: Path) -> None:
     acknowledged: list[str] = []
     roots = set()
@@ -78,11 +88,7 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed_during_writes(t
                 client = await dial_unix(tmp_path / "server.sock")
                 known = {node.node for node in (await client.call(CATALOG_NODES, Read(), timeout_s=5)).nodes}
                 assert set(acknowledged) <= known
-                for _ in range(200):
-                    trusted = (await client.call(CA_ROOTS, Read(), timeout_s=5)).roots
-                    if trusted.active_root_id:
-                        break
-                roots.add(trusted.active_root_id)
+                roots.add(await active_root(client))
                 acknowledged.extend(await write_until_killed(client, process, name))
                 await client.close()
 

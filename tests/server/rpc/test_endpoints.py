@@ -25,7 +25,7 @@ from chowk.core.errors import InvalidRequest, NoLeader, NoPathToDatacenter, TooL
 from chowk.core.events import Topic
 from chowk.core.records.ca import CAConfiguration
 from chowk.core.records.check import HealthCheck
-from chowk.core.records.config_entry import ProxyDefaults, ServiceDefaults, SourceIntention
+from chowk.core.records.config_entry import HttpPermission, Permission, ProxyDefaults, ServiceDefaults, SourceIntention
 from chowk.core.records.node import Node
 from chowk.core.records.service import ConnectProxy, NodeService, ServiceConnect, Upstream, Weights
 from chowk.core.requests import (
@@ -147,7 +147,7 @@ REFUSED: tuple[tuple[Register | Deregister, str], ...] = (
         Register(node=NODE, checks=(HealthCheck(node="n", check_id="c", service_id="x"),)),
         "Missing service registration",
     ),
-    (Register(node=NODE, checks=(HealthCheck(node="n", check_id="c", output="x" * 131_073),)), "too long"),
+    (Register(node=NODE, checks=(HealthCheck(node="n", check_id="c", output="x" * 65_537),)), "too long"),
     (Deregister(node=""), "Must provide node"),
 )
 
@@ -365,7 +365,7 @@ def test_the_same_write_sent_twice_applies_once(tmp_path: Path) -> None:
 
 def test_a_write_over_the_limit_is_refused_before_it_is_proposed(tmp_path: Path) -> None:
     async def scene(rig: Rig) -> None:
-        big = ProxyDefaults(name="global", config={"x": "y" * 1_100_000})
+        big = ProxyDefaults(name="global", config={"x": "y" * 600_000})
         with pytest.raises(TooLarge, match="over the limit"):
             await rig.write(CONFIG_WRITE, UpsertConfigEntry(entry=big))
 
@@ -396,6 +396,22 @@ def test_intentions_are_written_listed_matched_and_checked(tmp_path: Path) -> No
             await rig.write(INTENTION_WRITE, UpsertIntention(destination="db", source=SourceIntention(name="web")))
         with pytest.raises(InvalidRequest, match="match intentions by"):
             await rig.call(INTENTION_MATCH, IntentionMatchQuery(by="both", names=("db",)))
+
+    run(tmp_path, scene)
+
+
+def test_intentions_added_one_by_one_are_held_to_the_bounds_of_an_entry(tmp_path: Path) -> None:
+    def rules(prefix: str) -> tuple[Permission, ...]:
+        paths = (HttpPermission(path_exact=f"/{prefix}{number:03}{'x' * 900}") for number in range(200))
+        return tuple(Permission(action="deny", http=http) for http in paths)
+
+    async def scene(rig: Rig) -> None:
+        sources = [SourceIntention(name=f"s{number}", permissions=rules(str(number))) for number in range(3)]
+        for source in sources[:2]:
+            await rig.write(INTENTION_WRITE, UpsertIntention(destination="db", source=source))
+        with pytest.raises(TooLarge, match="intentions towards"):
+            await rig.write(INTENTION_WRITE, UpsertIntention(destination="db", source=sources[2]))
+        assert len((await rig.call(INTENTION_LIST, Read())).intentions) == 2
 
     run(tmp_path, scene)
 
