@@ -227,12 +227,12 @@ def test_a_hostile_target_is_critical_within_the_timeout_and_costs_no_more(behav
         server, port = await serve_raw(behaviour)
         target = f"127.0.0.1:{port}"
         definition = {
-            "http": CheckDefinition(http=f"http://{target}/", timeout_s=1.0),
-            "https": CheckDefinition(http=f"https://{target}/", timeout_s=1.0, tls_skip_verify=True),
-            "grpc": CheckDefinition(grpc=target, timeout_s=1.0),
-            "h2ping": CheckDefinition(h2ping=target, h2ping_use_tls=False, timeout_s=1.0),
-            "h2ping-tls": CheckDefinition(h2ping=target, timeout_s=1.0),
-            "tcp-tls": CheckDefinition(tcp=target, tcp_use_tls=True, timeout_s=1.0),
+            "http": CheckDefinition(http=f"http://{target}/", timeout_s=0.5),
+            "https": CheckDefinition(http=f"https://{target}/", timeout_s=0.5, tls_skip_verify=True),
+            "grpc": CheckDefinition(grpc=target, timeout_s=0.5),
+            "h2ping": CheckDefinition(h2ping=target, h2ping_use_tls=False, timeout_s=0.5),
+            "h2ping-tls": CheckDefinition(h2ping=target, timeout_s=0.5),
+            "tcp-tls": CheckDefinition(tcp=target, tcp_use_tls=True, timeout_s=0.5),
         }[kind]
         started = time.monotonic()
         outcome = await look(definition)
@@ -257,6 +257,24 @@ def test_a_certificate_nobody_vouches_for_fails_unless_verifying_was_turned_off(
         return [strict.status, loose.status]
 
     assert asyncio.run(scene()) == ["critical", "passing"]
+
+
+def test_a_redirect_never_leads_from_https_down_to_http(tls_server: ssl.SSLContext) -> None:
+    async def scene() -> Outcome:
+        async def answer(_request: web.Request) -> web.Response:
+            return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})
+
+        app = web.Application()
+        app.router.add_get("/", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_server).start()
+        url = f"https://127.0.0.1:{runner.addresses[0][1]}/"
+        outcome = await look(CheckDefinition(http=url, tls_skip_verify=True, disable_redirects=False, timeout_s=2.0))
+        await runner.cleanup()
+        return outcome
+
+    assert "refused to follow a redirect from https to http" in asyncio.run(scene()).output
 
 
 @pytest.fixture

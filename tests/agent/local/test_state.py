@@ -127,9 +127,9 @@ for number in range(100_000):
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    tests = str(Path(__file__).parents[2])
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": tests}
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
     )
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(50)]
