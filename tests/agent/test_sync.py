@@ -14,7 +14,7 @@ from chowk.agent.local.state import LocalState
 from chowk.agent.sync import Syncer
 from chowk.core.commands import Deregister, Register
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
-from chowk.core.errors import InvalidRequest, NoLeader
+from chowk.core.errors import InvalidRequest, NoLeader, OutcomeUnknown
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.service import NodeService
 from chowk.core.requests import CATALOG_NODE_SERVICES, CATALOG_WRITE, NodeServicesReply, QueryMeta, Write, WriteReply
@@ -171,6 +171,21 @@ def test_servers_that_are_gone_are_tried_again_ever_more_rarely_and_caught_up_wi
         assert 20 <= catalog.reads <= 60
         catalog.failing = None
         await clock.advance(31)
+        assert catalog.matches(local)
+
+    play(scene)
+
+
+def test_after_a_write_whose_outcome_is_unknown_the_catalog_is_read_again() -> None:
+    async def scene(catalog: Catalog, local: LocalState, _syncer: Syncer, clock: ManualClock) -> None:
+        local.load((WEB,), ())
+        await clock.advance(0)
+        catalog.failing = OutcomeUnknown("gone")
+        local.load((WEB, ServiceDefinition(name="db")), ())
+        await clock.advance(0)
+        catalog.failing = None
+        catalog.facts = Facts(node=None, services={}, checks={})
+        await clock.advance(2)
         assert catalog.matches(local)
 
     play(scene)

@@ -152,6 +152,7 @@ def test_a_service_critical_for_too_long_is_deregistered() -> None:
         assert "web" in local.services
         await clock.advance(62)
         assert "web" in local.services
+        local.load((ttl(deregister_critical_service_after_s=90.0), ServiceDefinition(name="db", port=1)), ())
         await clock.advance(65)
         assert "web" not in local.services
         assert "db" in local.services
