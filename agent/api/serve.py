@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from chowk.agent.api.connections import ConnectionGuard
+from chowk.agent.api.connections import CONNECTIONS_MAX, ConnectionGuard
 from chowk.agent.api.context import CONTEXT
 from chowk.core.runtime.sockets import bind_tcp
 
@@ -29,6 +30,12 @@ class _Garbled(logging.Filter):
 
 _log = logging.getLogger("chowk.http.protocol")
 _log.addFilter(_Garbled())
+
+
+def _connections_max() -> int:
+    """Half of the files this process may open, so that accepting never takes the last one from a health check or a log."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS_MAX if soft == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, max(1, soft // 2))
 
 
 class ApiServer:
@@ -72,7 +79,7 @@ class ApiServer:
             await self._runner.setup()
             if self._runner.server is None:
                 raise RuntimeError("the application did not start")
-            self._guard = ConnectionGuard(self._runner.server, self._limit)
+            self._guard = ConnectionGuard(self._runner.server, self._limit, total=_connections_max())
             loop = asyncio.get_running_loop()
             self._servers = [await loop.create_server(self._guard.accept, sock=sock) for sock in sockets]
         except BaseException:

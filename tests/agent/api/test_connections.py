@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from chowk.agent.api.connections import ConnectionGuard
 from support.fake_server import until
 
@@ -22,9 +24,11 @@ class Echo(asyncio.Protocol):
         self.transport.write(data)
 
 
-def with_guard(body: Callable[[ConnectionGuard, int], Awaitable[None]], *, limit: int = 0, head_s: float = 30) -> None:
+def with_guard(
+    body: Callable[[ConnectionGuard, int], Awaitable[None]], *, limit: int = 0, total: int = 100, head_s: float = 30
+) -> None:
     async def run() -> None:
-        guard = ConnectionGuard(Echo, lambda: limit, head_s)
+        guard = ConnectionGuard(Echo, lambda: limit, total=total, head_s=head_s)
         server = await asyncio.get_running_loop().create_server(guard.accept, "127.0.0.1", 0)
         try:
             await asyncio.wait_for(body(guard, server.sockets[0].getsockname()[1]), 10)
@@ -68,7 +72,8 @@ def test_a_connection_whose_head_came_in_pieces_stays() -> None:
     with_guard(body, head_s=0.08)
 
 
-def test_a_client_over_its_limit_is_refused_and_counts_no_more() -> None:
+@pytest.mark.parametrize(("limit", "total"), [(1, 100), (0, 1)], ids=["of one client", "of all"])
+def test_a_connection_over_a_limit_is_refused_and_counts_no_more(limit: int, total: int) -> None:
     async def body(guard: ConnectionGuard, port: int) -> None:
         _reader, first = await asyncio.open_connection("127.0.0.1", port)
         await until(lambda: len(guard) == 1)
@@ -81,4 +86,4 @@ def test_a_client_over_its_limit_is_refused_and_counts_no_more() -> None:
         first.close()
         await until(lambda: len(guard) == 0)
 
-    with_guard(body, limit=1)
+    with_guard(body, limit=limit, total=total)
