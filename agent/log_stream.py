@@ -7,6 +7,7 @@ one takes it out. A follower that reads too slowly loses lines and is told how m
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from typing import Any, Final
 
@@ -136,7 +137,7 @@ def _jsonable(value: Any) -> Any:
 
 def _printable(value: Any) -> str:
     text = _plain(value)
-    return f'"{text}"' if " " in text or not text else text
+    return json.dumps(text, ensure_ascii=False) if not text or set(' "') & set(text) else text
 
 
 def _plain(value: Any) -> str:

@@ -19,6 +19,7 @@ from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.core import codec
 from chowk.core.errors import ChowkError
+from chowk.core.records.base import json_name
 from chowk.core.requests import STATUS_STATS, Empty
 
 SERVER_STATS_TIMEOUT_S: Final = 1.0
@@ -60,7 +61,7 @@ async def agent_self(request: ApiRequest) -> web.Response:
 def _debug_config(context: ApiContext) -> dict[str, Any]:
     config = context.config()
     shown: dict[str, Any] = codec.to_builtins({name: getattr(config, name) for name in _SHOWN})
-    named = {"".join(word.capitalize() for word in name.split("_")): value for name, value in shown.items()}
+    named = {json_name(name): value for name, value in shown.items()}
     proxies = context.proxies
     return named | {
         "ConnectEnabled": config.connect.enabled,

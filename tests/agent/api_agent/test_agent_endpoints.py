@@ -353,6 +353,7 @@ def test_self_has_the_sections_that_clients_decode_and_no_secret(tmp_path: Path)
         assert all(value is None or isinstance(value, dict) for value in found.values())
         assert found["Config"]["NodeName"] == "n1"
         assert found["Config"]["NodeID"] == NODE.id
+        assert found["DebugConfig"]["NodeID"] == NODE.id
         assert found["DebugConfig"]["ProxySocket"] == str(tmp_path / "proxies.sock")
         assert found["Member"]["Name"] == "n1"
         assert found["Stats"]["agent"]["services"] == "0"
@@ -441,13 +442,13 @@ def test_monitor_streams_lines_of_its_level_and_lets_go_when_the_reader_goes(tmp
         log = structlog.get_logger()
         async with api.session.get(url + "?loglevel=debug&logjson=true") as fine, api.session.get(url) as coarse:
             log.debug("quiet", key=1)
-            log.warning("loud\nline", key="a b")
+            log.warning("loud\nline", key='a "b"')
             first = json.loads(await fine.content.readline())
             assert (first["@message"], first["@level"], first["key"]) == ("quiet", "debug", 1)
             assert json.loads(await fine.content.readline())["@message"] == "loud\nline"
             line = (await coarse.content.readline()).decode()
             assert "[WARN]" in line
-            assert 'loud line key="a b"' in line
+            assert 'loud line key="a \\"b\\""' in line
         await until(lambda: not LOG_STREAM._followers)
         assert structlog.get_config()["processors"] == before
 
