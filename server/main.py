@@ -22,6 +22,7 @@ from chowk.core import codec
 from chowk.core.runtime import logging
 from chowk.core.runtime.clock import Clock, SystemClock
 from chowk.core.server_options import ServerOptions, ServerReport
+from chowk.server.consensus import make_consensus as make_raft
 from chowk.server.port import Consensus, StateMachine
 from chowk.server.server import Server
 from chowk.server.state.machine import StoreMachine
@@ -29,7 +30,8 @@ from chowk.server.state.machine import StoreMachine
 log = structlog.get_logger("chowk.server")
 OPTIONS_BYTES_MAX: Final = 8 * 1024 * 1024
 STOP_TIMEOUT_S: Final = 10.0
-ConsensusMaker = Callable[[ServerOptions, StateMachine, Clock, random.Random], Consensus]
+FailureCallback = Callable[[Exception], None]
+ConsensusMaker = Callable[[ServerOptions, StateMachine, Clock, random.Random, FailureCallback], Consensus]
 
 
 def main(make_consensus: ConsensusMaker) -> int:
@@ -49,16 +51,17 @@ async def _serve(options: ServerOptions, make_consensus: ConsensusMaker) -> int:
     clock = SystemClock()
     rng = random.Random()
     machine = StoreMachine()
-    stopping = _stop_signals()
+    stop = Stop()
+    stop.listen()
     try:
-        server = Server(options, machine, make_consensus(options, machine, clock, rng), clock, rng)
+        server = Server(options, machine, make_consensus(options, machine, clock, rng, stop.fail), clock, rng)
         await server.start()
     except (OSError, ValueError) as error:
         _report(ServerReport(error=str(error)))
         return 1
     _report(ServerReport(ready=True))
     log.info("server started", node=options.node_name, datacenter=options.datacenter, index=machine.store.index)
-    reason = await stopping
+    reason = await stop.reason
     log.info("server stopping", reason=reason)
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -66,26 +69,35 @@ async def _serve(options: ServerOptions, make_consensus: ConsensusMaker) -> int:
     except TimeoutError:
         log.error("server did not stop in time", seconds=STOP_TIMEOUT_S)
         return 1
-    return 0
+    return 1 if stop.failed else 0
 
 
-def _stop_signals() -> asyncio.Future[str]:
-    """Done when this process is to stop: why. The rest of stdin is read only for its end."""
-    loop = asyncio.get_running_loop()
-    stopping: asyncio.Future[str] = loop.create_future()
+class Stop:
+    """Why this process is to stop: a signal, the end of stdin (it is read for nothing else), or a disk that failed."""
 
-    def stop(reason: str) -> None:
-        if not stopping.done():
-            stopping.set_result(reason)
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.reason: asyncio.Future[str] = self._loop.create_future()
+        self.failed = False
 
-    def read_stdin() -> None:
+    def listen(self) -> None:
+        """Follow SIGTERM and stdin."""
+        self._loop.add_signal_handler(signal.SIGTERM, self._ask, "SIGTERM")
+        self._loop.add_reader(sys.stdin.fileno(), self._read_stdin)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing can be written any more: the agent must see that this was no wish of its own."""
+        self.failed = True
+        self._ask(str(error))
+
+    def _ask(self, reason: str) -> None:
+        if not self.reason.done():
+            self.reason.set_result(reason)
+
+    def _read_stdin(self) -> None:
         if not os.read(sys.stdin.fileno(), 65_536):
-            loop.remove_reader(sys.stdin.fileno())
-            stop("the agent is gone")
-
-    loop.add_signal_handler(signal.SIGTERM, stop, "SIGTERM")
-    loop.add_reader(sys.stdin.fileno(), read_stdin)
-    return stopping
+            self._loop.remove_reader(sys.stdin.fileno())
+            self._ask("the agent is gone")
 
 
 def _report(report: ServerReport) -> None:
@@ -95,3 +107,7 @@ def _report(report: ServerReport) -> None:
         sys.stdout.buffer.flush()
     except OSError as error:
         log.warning("nobody reads this server's report", error=str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main(make_raft))

@@ -19,13 +19,15 @@ from chowk.core.requests import CA_ROOTS, CATALOG_NODES, CATALOG_WRITE, QueryOpt
 from chowk.core.runtime.rpc.connection import RpcConnection
 from chowk.core.runtime.rpc.listener import dial_unix
 
-SOLO = Path(__file__).parents[1] / "support" / "solo_server.py"
+NODE_ID = "11111111-2222-4333-8444-555555555555"
 
 
 def start(folder: Path, data_dir: Path | str = "", **options: Any) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, str(SOLO)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chowk.server.main"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     settings = {
-        "node_id": "",
+        "node_id": NODE_ID,
         "node_name": "solo",
         "socket_path": str(folder / "server.sock"),
         "data_dir": str(data_dir),

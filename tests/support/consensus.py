@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 from chowk.core.errors import NoLeader
 from chowk.core.requests import RaftServer
-from chowk.core.runtime.clock import Clock
-from chowk.core.server_options import ServerOptions
 from chowk.server.port import StateMachine
 
 
@@ -91,8 +88,3 @@ class SoloConsensus:
 
     def on_leadership(self, callback: Callable[[bool], None]) -> None:
         self._callbacks.append(callback)
-
-
-def make_solo(options: ServerOptions, machine: StateMachine, clock: Clock, rng: random.Random) -> SoloConsensus:
-    path = Path(options.data_dir) / "solo.log" if options.data_dir else None
-    return SoloConsensus(machine, path)
