@@ -14,8 +14,18 @@ import pytest
 
 from chowk.core.commands import Register
 from chowk.core.errors import ChowkError
+from chowk.core.events import NODES, Topic
 from chowk.core.records.node import Node
-from chowk.core.requests import CA_ROOTS, CATALOG_NODES, CATALOG_WRITE, QueryOptions, Read, Write
+from chowk.core.requests import (
+    CA_ROOTS,
+    CATALOG_NODES,
+    CATALOG_WRITE,
+    SUBSCRIBE,
+    QueryOptions,
+    Read,
+    SubscribeRequest,
+    Write,
+)
 from chowk.core.runtime.rpc.connection import RpcConnection
 from chowk.core.runtime.rpc.listener import dial_unix
 
@@ -78,11 +88,17 @@ async def active_root(client: RpcConnection) -> str:
         options = QueryOptions(min_index=reply.meta.index, max_wait_s=5)
 
 
-def test_nothing_acknowledged_is_lost_when_the_process_is_killed_during_writes(tmp_path: Path) -> None:
+SNAPSHOTS_ALL_THE_TIME = {"snapshot_threshold": 20, "snapshot_interval_s": 0.0, "trailing_logs": 5}
+
+
+@pytest.mark.parametrize("tuning", [{}, SNAPSHOTS_ALL_THE_TIME], ids=["log", "snapshots"])
+def test_nothing_acknowledged_is_lost_when_the_process_is_killed_during_writes(
+    tmp_path: Path, tuning: dict[str, Any]
+) -> None:
     acknowledged: list[str] = []
     roots = set()
     for life in range(3):
-        process = start(tmp_path, tmp_path)
+        process = start(tmp_path, tmp_path, raft=tuning)
         try:
             assert report(process) == {"ready": True}
 
@@ -143,3 +159,48 @@ def test_it_says_why_it_cannot_start(tmp_path: Path) -> None:
         assert third.wait(timeout=10) == 1
     finally:
         end(third)
+
+
+def test_a_folder_that_another_server_holds_or_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    first = start(tmp_path, tmp_path)
+    try:
+        assert report(first) == {"ready": True}
+        second = start(tmp_path / "elsewhere", tmp_path)
+        try:
+            assert str(tmp_path / "server") in report(second)["error"]
+            assert second.wait(timeout=10) == 1
+        finally:
+            end(second)
+    finally:
+        end(first)
+    (tmp_path / "file").write_text("")
+    third = start(tmp_path, tmp_path / "file")
+    try:
+        assert str(tmp_path / "file") in report(third)["error"]
+        assert third.wait(timeout=10) == 1
+    finally:
+        end(third)
+
+
+def test_a_stop_in_the_middle_of_streams_and_blocking_queries_is_quick_and_clean(tmp_path: Path) -> None:
+    process = start(tmp_path, tmp_path)
+    try:
+        assert report(process) == {"ready": True}
+
+        async def scene() -> None:
+            client = await dial_unix(tmp_path / "server.sock")
+            stream = client.stream(SUBSCRIBE, SubscribeRequest(topic=Topic(kind=NODES)))
+            await anext(stream)
+            index = (await client.call(CATALOG_NODES, Read(), timeout_s=5)).meta.index
+            options = QueryOptions(min_index=index, max_wait_s=60)
+            blocked = asyncio.ensure_future(client.call(CATALOG_NODES, Read(options=options), timeout_s=60))
+            await client.call(CA_ROOTS, Read(), timeout_s=5)
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(ChowkError):
+                await blocked
+            await client.close()
+
+        asyncio.run(scene())
+        assert process.wait(timeout=5) == 0
+    finally:
+        end(process)
