@@ -115,6 +115,8 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed_during_writes(
             end(process)
     assert len(acknowledged) >= 180
     assert len(roots) == 1, "the CA made another root though its key was there"
+    snapshots = [path for path in (tmp_path / "server" / "raft").rglob("*") if "snap" in path.name]
+    assert bool(tuning) == bool([path for path in snapshots if path.is_file()])
     keys = list((tmp_path / "server" / "ca").iterdir())
     assert [path.stat().st_mode & 0o777 for path in keys] == [0o600]
 
