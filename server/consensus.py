@@ -24,7 +24,7 @@ from chowk.core.server_options import RaftTuning, ServerOptions
 from chowk.server.port import StateMachine
 from chowk.server.raft.core import Raft
 from chowk.server.raft.effects import Effects, Persist, ReadState
-from chowk.server.raft.errors import BrokenInvariant, NotLeading, TooMuchUncommitted
+from chowk.server.raft.errors import NotLeading, TooMuchUncommitted
 from chowk.server.raft.messages import InstallSnapshot, Message
 from chowk.server.raft.records import (
     Configuration,
@@ -59,7 +59,9 @@ class Transport(Protocol):
         """Send, or drop: Raft does not mind."""
         ...
 
-    def send_snapshot(self, message: InstallSnapshot, chunks: Iterable[bytes], ended: Callable[[bool], None]) -> None:
+    def send_snapshot(
+        self, message: InstallSnapshot, chunks: Iterable[bytes], ended: Callable[[bool], None], /
+    ) -> None:
         """Send a snapshot with its bytes, and say on the loop whether they arrived."""
         ...
 
@@ -70,7 +72,9 @@ class NoTransport:
     def send(self, message: Message) -> None:
         """There is nobody."""
 
-    def send_snapshot(self, message: InstallSnapshot, chunks: Iterable[bytes], ended: Callable[[bool], None]) -> None:
+    def send_snapshot(
+        self, _message: InstallSnapshot, _chunks: Iterable[bytes], ended: Callable[[bool], None], /
+    ) -> None:
         """There is nobody."""
         ended(False)
 
@@ -78,7 +82,7 @@ class NoTransport:
 class RaftConsensus:
     """Implements server.port.Consensus. `bootstrap` is the configuration of a new cluster, used on an empty folder only.
 
-    `on_failure` is called once, on the loop, when the storage fails: nothing can be written any more, the process should end.
+    `on_failure` is called once, on the loop, when the storage fails: nothing can be written any more.
     """
 
     def __init__(
@@ -93,7 +97,7 @@ class RaftConsensus:
         tuning: RaftTuning | None = None,
         settings: Settings | None = None,
         transport: Transport | None = None,
-        on_failure: Callable[[Exception], None] | None = None,
+        on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._machine = machine
         self._storage = storage
@@ -106,7 +110,7 @@ class RaftConsensus:
         self._transport = transport or NoTransport()
         self._on_failure = on_failure
         self._raft: Raft | None = None
-        self._tasks = TaskOwner("consensus")
+        self._tasks = TaskOwner("consensus", lambda _task, error: self._fail(error))
         self._writer = ThreadPoolExecutor(1, "raft-log")
         self._snapshotter = ThreadPoolExecutor(1, "raft-snapshot")
         self._writing = False
@@ -114,7 +118,8 @@ class RaftConsensus:
         self._pump_scheduled = False
         self._snapshotting = False
         self._stopping = False
-        self._failure: Exception | None = None
+        self._closed = False
+        self._failure: BaseException | None = None
         self._announced = False
         self._callbacks: list[Callable[[bool], None]] = []
         self._proposals: dict[int, tuple[int, asyncio.Future[object]]] = {}
@@ -165,6 +170,7 @@ class RaftConsensus:
                     await self._until_applied(self._core.last_index)
         except TimeoutError:
             log.warning("stopped before all proposals were written", waiting=len(self._proposals))
+        self._closed = True
         await self._tasks.close()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._snapshotter, int)
@@ -331,12 +337,12 @@ class RaftConsensus:
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        if self._failure is not None:
+        if self._failure is not None or self._closed:
             return
         try:
             effects = self._core.take_effects(self._clock.now())
             self._perform(effects)
-        except BrokenInvariant as error:
+        except Exception as error:  # noqa: BLE001 (an outer edge: an entry half applied must stop everything)
             self._fail(error)
             return
         if self._core.next_deadline() is not None:
@@ -383,7 +389,7 @@ class RaftConsensus:
 
     async def _persist(self, loop: asyncio.AbstractEventLoop, group: Sequence[Persist]) -> None:
         """A group in order. A snapshot of another server splits it: what comes before it, itself, what comes after."""
-        run = []
+        run: list[Persist] = []
         for persist in group:
             if persist.install is not None:
                 await loop.run_in_executor(self._writer, self._storage.persist, run)
@@ -439,7 +445,7 @@ class RaftConsensus:
             if not leading:
                 self._fail_waiters(OutcomeUnknown("leadership was lost before the write was acknowledged"))
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """The disk, or a promise of Raft's, is broken: nothing is retried, nothing more is acknowledged."""
         if self._failure is None:
             self._failure = error
@@ -498,7 +504,7 @@ def make_consensus(
     machine: StateMachine,
     clock: Clock,
     rng: random.Random,
-    on_failure: Callable[[Exception], None] | None = None,
+    on_failure: Callable[[BaseException], None] | None = None,
 ) -> RaftConsensus:
     """The consensus of a server that is a cluster of one, in `<data_dir>/server/raft`, or in memory. By default a
     failed disk ends the process (SIGTERM to itself)."""
@@ -509,7 +515,7 @@ def make_consensus(
         DurableStorage(Path(options.data_dir) / "server" / "raft") if options.data_dir else MemoryStorage()
     )
 
-    def end_process(_error: Exception) -> None:
+    def end_process(_error: BaseException) -> None:
         """A server that cannot write is of no use: let main stop it, so that the agent starts it again or says why not."""
         signal.raise_signal(signal.SIGTERM)
 

@@ -72,7 +72,7 @@ class SegmentLog:
         try:
             number, first_index, salt = segment.read_header(data)
         except segment.Damage as damage:
-            if not is_last or len(data) > segment.HEADER.size or damage.offset == segment.VERSION_OFFSET:
+            if not is_last or len(data) > segment.HEADER.size or isinstance(damage, segment.UnknownFormat):
                 raise Corrupt(path, damage.offset, damage.what) from damage
             log.warning("removed a log segment that was not made whole", path=str(path), bytes=len(data))
             self._files.remove(path)

@@ -38,6 +38,10 @@ class Damage(Exception):
         self.what = what
 
 
+class UnknownFormat(Damage):
+    """Whole and valid, but written by another version."""
+
+
 def header(number: int, first_index: int, salt: int) -> bytes:
     """A segment's first bytes. The salt keeps a client's data from looking like a frame of this segment."""
     start = HEADER.pack(MAGIC, VERSION, salt, number, first_index, 0)[: -LENGTH.size]
@@ -52,7 +56,7 @@ def read_header(data: bytes) -> tuple[int, int, int]:
     if checksum != zlib.crc32(data[: HEADER.size - LENGTH.size]) or magic != MAGIC:
         raise Damage(0, "the segment's header is not valid")
     if version != VERSION:
-        raise Damage(VERSION_OFFSET, f"format {version} is not known to this version, which writes {VERSION}")
+        raise UnknownFormat(VERSION_OFFSET, f"format {version} is not known to this version, which writes {VERSION}")
     return number, first_index, salt
 
 
