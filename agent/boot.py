@@ -78,8 +78,10 @@ class Agent:
         self.local.load(config.services, config.checks)
         interval_s = config.checks_config.check_update_interval_s
         self.syncer = Syncer(self.local, self.client, self._clock, check_update_interval_s=interval_s)
-        self.checks = CheckScheduler(self.local, config.checks_config, self._clock)
-        self.proxies = ProxySupervisor(lambda: self.config, self.local, self.views, self.client, run_dir, self._clock)
+        self.checks = CheckScheduler(self.local, config.checks_config, self._clock, client=self.client)
+        self.proxies = ProxySupervisor(
+            lambda: self.config, self.local, self.views, self.client, run_dir, self._clock, self.checks.hasten
+        )
         self.leaves = LeafCache(self.client, self._clock, config.node_name)
         await self._start_listeners()
         await self._start_server(node)

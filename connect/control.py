@@ -63,6 +63,7 @@ class Report(Message, frozen=True, kw_only=True):
     version: int
     leaf_valid_before: str = ""
     inbound_error: str = ""
+    inbound_listening: bool = False
     inbound_connections_open: int = 0
     inbound_connections_total: int = 0
     inbound_denied_total: int = 0

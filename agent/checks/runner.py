@@ -24,7 +24,7 @@ FRAME_BYTES: Final = 512
 
 
 class Runner:
-    """`report(status, output)` is called after each run that leaves the check in a status."""
+    """`report(status, output)` is called after each run that leaves the check in a status. `at_once`: nothing is staggered."""
 
     def __init__(
         self,
@@ -34,6 +34,8 @@ class Runner:
         slots: asyncio.Semaphore,
         clock: Clock,
         rng: Random,
+        *,
+        at_once: bool = False,
     ) -> None:
         self._definition = definition
         self._check = check
@@ -41,7 +43,7 @@ class Runner:
         self._slots = slots
         self._clock = clock
         self._interval_s = max(definition.interval_s or INTERVAL_S, INTERVAL_S_MIN)
-        self._first_s = rng.uniform(0.0, self._interval_s)
+        self._first_s = 0.0 if at_once else rng.uniform(0.0, self._interval_s)
         self._thresholds = Thresholds(definition)
 
     async def run(self) -> None:

@@ -111,6 +111,14 @@ class CheckScheduler:
         if running is not None and running.timer is not None:
             running.timer.heartbeat()
 
+    def hasten(self, service_id: str) -> None:
+        """Something of this service has just come up: run its checks now, not when their turn comes."""
+        for check_id, entry in list(self._local.checks.items()):
+            running = self._running.get(check_id)
+            if entry.check.service_id == service_id and running is not None and entry.definition.type not in ("ttl", "alias"):
+                self._end(check_id)
+                self._begin(check_id, entry, at_once=True)
+
     # --- following the local state
 
     async def _run(self) -> None:
@@ -134,7 +142,7 @@ class CheckScheduler:
         self._note_critical()
         self._update_aliases()
 
-    def _begin(self, check_id: str, entry: LocalCheck) -> None:
+    def _begin(self, check_id: str, entry: LocalCheck, *, at_once: bool = False) -> None:
         definition = entry.definition
         running = _Running(definition=definition, source=entry.source)
         self._running[check_id] = running
@@ -151,7 +159,8 @@ class CheckScheduler:
             if check is None:
                 return
             slots = self._scripts if definition.type in ("script", "os_service") else self._runs
-            runner = Runner(definition, check, partial(self._report, check_id), slots, self._clock, self._rng)
+            report_status = partial(self._report, check_id)
+            runner = Runner(definition, check, report_status, slots, self._clock, self._rng, at_once=at_once)
             running.task = self._tasks.spawn(runner.run(), f"{definition.type}:{check_id}")
 
     def _end(self, check_id: str) -> None:

@@ -49,13 +49,22 @@ class Attachment:
 
 
 class ControlService:
-    """The endpoints of the socket, and who is attached. `on_change` is called when a proxy attaches or leaves."""
+    """The endpoints of the socket, and who is attached. `on_change` is called when a proxy attaches or leaves,
+    `on_listening` with its id when its public listener has come up."""
 
-    def __init__(self, sources: Sources, client: ServerClient, node: str, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        client: ServerClient,
+        node: str,
+        on_change: Callable[[], None],
+        on_listening: Callable[[str], None],
+    ) -> None:
         self._sources = sources
         self._client = client
         self._node = node
         self._on_change = on_change
+        self._on_listening = on_listening
         self.attached: dict[str, Attachment] = {}
 
     def endpoints(self) -> Endpoints:
@@ -125,7 +134,9 @@ class ControlService:
         attachment = self.attached.get(report.proxy_id)
         if attachment is not None and attachment.attach.instance == report.instance:
             _log_new_errors(attachment.report, report)
-            attachment.report = report
+            before, attachment.report = attachment.report, report
+            if report.inbound_listening and not (before and before.inbound_listening):
+                self._on_listening(report.proxy_id)
         return Empty()
 
 

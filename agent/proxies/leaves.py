@@ -92,10 +92,15 @@ class LeafCache:
         return held
 
     async def _sign(self, service: str) -> LeafCertificate:
+        """A new key and its leaf. Its index is this agent's own, growing with each renewal, so that readers can block."""
         key = make_key()
         request = SignRequest(service=service, csr_pem=make_csr(key, service), node=self._node)
         reply = await self._client.call(CA_SIGN, request, timeout_s=SIGN_TIMEOUT_S)
-        return msgspec.structs.replace(reply.leaf, private_key_pem=key_pem(key).decode())
+        held = self._held.get(service)
+        index = max(held.leaf.modify_index + 1 if held else 1, int(self._clock.wall()))
+        return msgspec.structs.replace(
+            reply.leaf, private_key_pem=key_pem(key).decode(), create_index=index, modify_index=index
+        )
 
     async def _renew(self, service: str, held: _Held) -> None:
         retry_s = RETRY_S_MIN

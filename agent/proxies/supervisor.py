@@ -62,7 +62,9 @@ class _Plan:
 
 
 class ProxySupervisor:
-    """Started by boot. `config` is asked at each look, so that a reload is seen."""
+    """Started by boot. `config` is asked at each look, so that a reload is seen; `on_listening` hears of each proxy that
+    begins to take connections.
+    """
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class ProxySupervisor:
         client: ServerClient,
         run_dir: Path,
         clock: Clock,
+        on_listening: Callable[[str], None] = lambda _proxy_id: None,
     ) -> None:
         self._config = config
         self._local = local
@@ -81,7 +84,7 @@ class ProxySupervisor:
         self._sources: dict[str, SnapshotSource] = {}
         self._plans: dict[str, _Plan] = {}
         self._wake = asyncio.Event()
-        self._control = ControlService(self, client, config().node_name, self._wake.set)
+        self._control = ControlService(self, client, config().node_name, self._wake.set, on_listening)
         self._listener = RpcListener(self.control_socket, self._control.endpoints())
         self._launching = Launching(
             control_socket=self.control_socket,

@@ -24,6 +24,9 @@ from chowk.core.runtime.clock import Clock
 log = structlog.get_logger("chowk.proxy")
 SWEEPS: Final = 4
 """Looks in an idle timeout: a connection ends after one to one and a quarter of it without bytes."""
+REPORT_S_RISING: Final = 0.05
+"""While a listener is not up yet the agent hears sooner, so that its check of the sidecar need not wait for its turn."""
+
 _DRAIN_LOOK_S: Final = 0.05
 
 
@@ -173,7 +176,11 @@ class Proxy:
                     self._reported, last = report, clock.now()
                 except ChowkError as error:
                     log.debug("report not sent", error=str(error))
-            await clock.sleep(settings.report_s)
+            await clock.sleep(settings.report_s if self._up else min(REPORT_S_RISING, settings.report_s))
+
+    @property
+    def _up(self) -> bool:
+        return bool(self.listeners) and not any(listener.error for listener in self.listeners.values())
 
     def describe(self) -> Report:
         """The counters now."""
@@ -186,6 +193,7 @@ class Proxy:
             version=state.snapshot.version if state.snapshot else 0,
             leaf_valid_before=_rfc3339(leaf.valid_until_s) if leaf else "",
             inbound_error=listener.error if listener else "",
+            inbound_listening=listener is not None and not listener.error,
             inbound_connections_open=inbound.tally.open,
             inbound_connections_total=inbound.tally.total,
             inbound_denied_total=inbound.denied_total,
