@@ -16,11 +16,12 @@ def heartbeat(state: RaftState, now: float) -> None:
     for peer in state.peers:
         progress = state.progress[peer]
         prev = 0 if progress.pace is Pace.SNAPSHOT else progress.next - 1
-        prev_term = state.log.term_at(prev)
+        prev_term = state.log.term_at(prev) if prev else 0
         if prev_term is None:
-            prev, prev_term = 0, 0
-            progress.probing = False
+            # What was sent last is compacted here and may be lost there: begin again from what it has for certain.
+            progress.probe()
             replicate(state, peer)
+            prev, prev_term = 0, 0
         _send_append(state, peer, prev, prev_term, 0)
 
 
