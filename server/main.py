@@ -30,7 +30,7 @@ from chowk.server.state.machine import StoreMachine
 log = structlog.get_logger("chowk.server")
 OPTIONS_BYTES_MAX: Final = 8 * 1024 * 1024
 STOP_TIMEOUT_S: Final = 10.0
-FailureCallback = Callable[[Exception], None]
+FailureCallback = Callable[[BaseException], None]
 ConsensusMaker = Callable[[ServerOptions, StateMachine, Clock, random.Random, FailureCallback], Consensus]
 
 
@@ -85,10 +85,10 @@ class Stop:
         self._loop.add_signal_handler(signal.SIGTERM, self._ask, "SIGTERM")
         self._loop.add_reader(sys.stdin.fileno(), self._read_stdin)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Nothing can be written any more: the agent must see that this was no wish of its own."""
         self.failed = True
-        self._ask(str(error))
+        self._ask(str(error) or repr(error))
 
     def _ask(self, reason: str) -> None:
         if not self.reason.done():

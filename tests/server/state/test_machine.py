@@ -12,14 +12,10 @@ from chowk.core import codec
 from chowk.core.commands import (
     AnyCommand,
     Applied,
-    DeleteConfigEntry,
     DeleteIntention,
     Deregister,
     Envelope,
     Register,
-    SetCAConfiguration,
-    SetCARoots,
-    SetSystemMetadata,
     UpsertConfigEntry,
     UpsertIntention,
 )
@@ -36,106 +32,19 @@ from chowk.core.events import (
     Payload,
     Topic,
 )
-from chowk.core.records.ca import CAConfiguration, CARoot
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import (
     KINDS,
-    HttpPermission,
-    Permission,
-    ProxyDefaults,
     ServiceDefaults,
     ServiceIntentions,
     SourceIntention,
 )
 from chowk.core.records.node import Node
-from chowk.core.records.service import ConnectProxy, NodeService, ServiceConnect
+from chowk.core.records.service import ConnectProxy, NodeService
 from chowk.server.state.machine import StoreMachine, apply
 from chowk.server.state.store import Store
 from chowk.server.state.topics import items
-
-NAMES = ("web", "Web", "db", "cache", "*")
-NODE_NAMES = ("n1", "N1", "n2", "n3")
-IDS = ("s1", "s2", "s3")
-CHECK_IDS = ("c1", "c2", "_node_maintenance", "_service_maintenance:s1")
-UUIDS = ("", "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222")
-
-nodes = st.builds(
-    Node, node=st.sampled_from(NODE_NAMES), id=st.sampled_from(UUIDS), address=st.sampled_from(("127.0.0.1", "::1", ""))
-)
-services = st.builds(
-    NodeService,
-    id=st.sampled_from(IDS),
-    service=st.sampled_from(NAMES),
-    kind=st.sampled_from(("", "connect-proxy")),
-    tags=st.lists(st.sampled_from(("a", "b", "a")), max_size=3).map(tuple),
-    port=st.integers(0, 2),
-    address=st.sampled_from(("", "127.0.0.2")),
-    proxy=st.builds(ConnectProxy, destination_service_name=st.sampled_from((*NAMES, ""))),
-    connect=st.builds(ServiceConnect, native=st.booleans()),
-)
-checks = st.builds(
-    HealthCheck,
-    node=st.sampled_from(NODE_NAMES),
-    check_id=st.sampled_from(CHECK_IDS),
-    service_id=st.sampled_from(("", *IDS)),
-    status=st.sampled_from(("passing", "warning", "critical", "nonsense")),
-)
-sources = st.builds(
-    SourceIntention,
-    name=st.sampled_from(NAMES),
-    action=st.sampled_from(("allow", "deny", "")),
-    permissions=st.sampled_from(((), (Permission(action="deny", http=HttpPermission(path_exact="/x")),))),
-)
-cas = st.sampled_from((None, None, 0, 1, 2, 3, 5, 8))
-config_entries = st.one_of(
-    st.builds(ServiceIntentions, name=st.sampled_from(NAMES), sources=st.lists(sources, max_size=3).map(tuple)),
-    st.builds(ServiceDefaults, name=st.sampled_from(NAMES), protocol=st.sampled_from(("", "tcp", "http"))),
-    st.builds(ProxyDefaults, name=st.just("global"), mode=st.sampled_from(("", "direct"))),
-)
-roots = st.builds(
-    CARoot,
-    id=st.sampled_from(("r1", "r2")),
-    name=st.just("root"),
-    serial_number=st.integers(0, 2**62),
-    signing_key_id=st.just(""),
-    external_trust_domain=st.just(""),
-    not_before=st.just(""),
-    not_after=st.just(""),
-    root_cert_pem=st.just(""),
-    active=st.booleans(),
-)
-commands: st.SearchStrategy[AnyCommand] = st.one_of(
-    st.builds(
-        Register,
-        node=nodes,
-        service=st.none() | services,
-        checks=st.lists(checks, max_size=2).map(tuple),
-        skip_node_update=st.booleans(),
-    ),
-    st.builds(
-        Deregister,
-        node=st.sampled_from(NODE_NAMES),
-        service_id=st.sampled_from(("", *IDS)),
-        check_id=st.sampled_from(("", "", *CHECK_IDS)),
-    ),
-    st.builds(UpsertConfigEntry, entry=config_entries, cas=cas),
-    st.builds(DeleteConfigEntry, kind=st.sampled_from((*KINDS, "none")), name=st.sampled_from(NAMES), cas=cas),
-    st.builds(UpsertIntention, destination=st.sampled_from(NAMES), source=sources),
-    st.builds(DeleteIntention, destination=st.sampled_from(NAMES), source=st.sampled_from(NAMES)),
-    st.builds(SetCARoots, roots=st.lists(roots, max_size=2).map(tuple), cas=st.integers(0, 4)),
-    st.builds(SetCAConfiguration, configuration=st.builds(CAConfiguration), cas=cas),
-    st.builds(
-        SetSystemMetadata, key=st.just("cluster_id"), value=st.sampled_from(("x", "y")), only_if_absent=st.booleans()
-    ),
-)
-envelopes = st.builds(
-    Envelope,
-    client=st.sampled_from(("", "a", "b")),
-    sequence=st.integers(0, 200),
-    time_s=st.floats(),
-    command=commands,
-)
-logs = st.lists(envelopes, max_size=40)
+from support.store_commands import NAMES, NODE_NAMES, commands, logs
 
 TOPICS = (
     *(Topic(kind=kind, key=name.lower()) for kind in (HEALTH, CONNECT) for name in NAMES),
