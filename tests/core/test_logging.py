@@ -1,0 +1,63 @@
+"""The log is for whoever reads it, and nobody's work depends on a reader."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from chowk.core.runtime import logging
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+def test_a_line_in_json_says_what_when_and_which_process() -> None:
+    out = io.StringIO()
+    logging.configure("info", json=True, process="agent", stream=out)
+    structlog.get_logger("x").info("listening", port=8500)
+    structlog.get_logger("x").debug("too fine")
+    line = json.loads(out.getvalue())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "listening", "port": 8500, "level": "info", "process": "agent"}
+
+
+def test_a_log_whose_reader_has_gone_ends_nobodys_work() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    broken = os.fdopen(write_end, "w")
+    logging.configure("info", json=False, process="agent", stream=broken)
+    structlog.get_logger("x").info("nobody reads this")
+    with pytest.raises(BrokenPipeError):
+        broken.close()
+
+
+def test_a_closed_stream_ends_nobodys_work() -> None:
+    closed = io.StringIO()
+    logging.configure("info", json=False, process="agent", stream=closed)
+    closed.close()
+    structlog.get_logger("x").info("nobody reads this")
+
+
+def test_lines_go_to_standard_error_as_it_is_when_they_are_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.configure("info", json=False, process="agent")
+    later = io.StringIO()
+    monkeypatch.setattr("sys.stderr", later)
+    structlog.get_logger("x").info("hello")
+    assert "hello" in later.getvalue()
+    assert "hello" not in capsys.readouterr().err
+
+
+def test_an_unknown_level_is_refused() -> None:
+    with pytest.raises(ValueError, match="use one of"):
+        logging.configure("loud", json=False, process="agent")
