@@ -126,7 +126,7 @@ def echo_hcl(port: int, upstream: int, *, api: bool = True) -> str:
     text = mesh_hcl(free_port(), port, upstream)
     lines = text.splitlines()
     if not api:
-        start = next(number for number, line in enumerate(lines) if 'name = "api"' in line) - 1
+        start = next(number for number, line in enumerate(lines) if line.strip() == 'name = "api"') - 1
         lines = lines[:start]
     return "\n".join(line for line in lines if "check {" not in line)
 
