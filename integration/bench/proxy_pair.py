@@ -15,15 +15,15 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "integration")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import uvloop
 from harness.ports import free_port
-from support.mesh_rig import FakeAgent, MeshCA, client_snapshot, server_snapshot, start_launcher
 
 from chowk.connect.proxy.launcher_client import LauncherClient
 from chowk.core.errors import ChowkError
+from support.mesh_rig import FakeAgent, MeshCA, client_snapshot, server_snapshot, start_launcher
 
 RUNS = 5
 CALLS = 3000
@@ -223,7 +223,10 @@ def main() -> None:
     median = {name: statistics.median(values) for name, values in found.items()}
     ratio = median["p50 pair"] / median["p50 direct"]
     print(f"{'what (medians of ' + str(RUNS) + ')':<44}{'direct':>10}{'pair':>10}  bar")
-    print(f"{'p50 of a call, 1 connection, µs':<44}{median['p50 direct']:>10.0f}{median['p50 pair']:>10.0f}  ≤ 2 ×", end="")
+    print(
+        f"{'p50 of a call, 1 connection, µs':<44}{median['p50 direct']:>10.0f}{median['p50 pair']:>10.0f}  ≤ 2 ×",
+        end="",
+    )
     print(f" (is {ratio:.2f} ×)")
     for name, what in (("rate", f"calls/s, {CONNECTIONS} connections"), ("new", "new connections/s, in sequence")):
         print(f"{what:<44}{median[name + ' direct']:>10.0f}{median[name + ' pair']:>10.0f}")

@@ -36,7 +36,7 @@ class MeshCA:
 
     def __init__(self, cluster: str = CLUSTER, *, ttl_s: float = 3600.0) -> None:
         self.key = make_key()
-        self.certificate = make_root(self.key, cluster, time.time() - 60, 10 * 365 * 86400)
+        self.certificate = make_root(self.key, cluster, time.time() - 86400, 10 * 365 * 86400)
         self.authority = Authority(self.certificate, self.key)
         self.domain = f"{cluster}.consul"
         self.ttl_s = ttl_s
