@@ -23,7 +23,10 @@ def unpack(data: bytes | bytearray | memoryview | msgspec.Raw, kind: type[T]) ->
     decoder = _unpackers.get(kind)
     if decoder is None:
         decoder = _unpackers[kind] = msgspec.msgpack.Decoder(kind)
-    result: T = decoder.decode(data)
+    try:
+        result: T = decoder.decode(data)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     return result
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
+from urllib.parse import urlsplit
 
 from chowk.agent.api.errors import HttpError
 from chowk.agent.config.model import HttpConfig
@@ -21,6 +22,34 @@ def refuse(config: HttpConfig, method: str, path: str, remote: str) -> None:
         raise HttpError(403, "Endpoint is blocked by agent configuration")
     if config.allow_write_from and method not in READS and not _contains(config.allow_write_from, remote):
         raise HttpError(403, "Access is restricted")
+
+
+def refuse_foreign_page(method: str, origin: str, host: str) -> None:
+    """HttpError 403 for a write that a page of another site made a browser send: it names that site in `Origin`.
+
+    Clients that are no browsers send no Origin. A page may write only when it was served by this very address, and that
+    address is an IP, `localhost` or a bare name: a public name that was made to resolve to this host (DNS rebinding) is not.
+    """
+    if not origin or method in READS:
+        return
+    if not _is_ours(origin, host):
+        raise HttpError(403, f"a page of {origin} may not change anything here (cross-origin request)")
+
+
+def _is_ours(origin: str, host: str) -> bool:
+    try:
+        page, name = urlsplit(origin).netloc, urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    return bool(name) and page == host and ("." not in str(name) or _is_address(str(name)))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _contains(networks: tuple[str, ...], remote: str) -> bool:

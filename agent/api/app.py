@@ -83,6 +83,7 @@ async def _edge(request: web.Request, handler: AiohttpHandler) -> web.StreamResp
     """The outer edge of every request: who may come in, and every failure as a status and a plain text."""
     try:
         access.refuse(request.app[CONTEXT].config().http, request.method, request.path, request.remote or "")
+        access.refuse_foreign_page(request.method, request.headers.get("Origin", ""), request.headers.get("Host", ""))
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:
         allow = ", ".join(sorted(error.allowed_methods - {"OPTIONS"}))

@@ -206,6 +206,7 @@ _COMMON = (
     Key("token", Text(), "ACL token to register with", '""', served=False),
     Key("proxy", Block(PROXY), "What a proxy stands for and what it dials", "{}"),
     Key("locality", Block(LOCALITY), "Where the instance runs", "the agent's"),
+    Key("launch", Flag(), "Of a proxy: the agent starts it; false leaves that to you", "the agent's connect.launch"),
     # What a service read from the API carries: accepted, so that it can be written back.
     Key("content_hash", Text(), "Of the API; ignored", '""'),
     Key("datacenter", Text(), "Of the API; ignored", '""'),
@@ -218,7 +219,6 @@ SIDECAR = Schema(
     "sidecar_service",
     (
         *_COMMON,
-        Key("launch", Flag(), "The agent starts the proxy; false leaves that to you", "the agent's connect.launch"),
         Key("connect", Anything(), "Refused: a sidecar has no sidecar", "none"),
     ),
 )

@@ -82,7 +82,7 @@ class FrameReader:
                 position = end
                 try:
                     frame = _decoder.decode(payload)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                except (ValueError, RecursionError) as error:
                     raise FrameError(f"not a frame: {error}") from error
                 yield frame
         finally:

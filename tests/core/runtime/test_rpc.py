@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chowk.core import errors
+from chowk.core import codec, errors
 from chowk.core.requests import Empty, Message, Method
 from chowk.core.runtime.rpc import frames
 from chowk.core.runtime.rpc.connection import RpcConnection
@@ -209,3 +209,14 @@ def test_frames_cut_anywhere_come_out_whole(count: int, size: int) -> None:
 def test_an_oversized_frame_is_refused_before_it_is_read() -> None:
     with pytest.raises(FrameError, match="over the limit"):
         list(FrameReader(frame_bytes_max=10).feed((11).to_bytes(4, "big")))
+
+
+def test_a_body_nested_without_end_is_a_decoding_error_like_any_other() -> None:
+    with pytest.raises(ValueError, match="nested too deep"):
+        codec.unpack(b"\x91" * 100_000 + b"\xc0", object)
+
+
+def test_a_frame_nested_without_end_is_refused() -> None:
+    deep = b"\x91" * 100_000 + b"\xc0"
+    with pytest.raises(FrameError):
+        list(FrameReader().feed(len(deep).to_bytes(4, "big") + deep))
