@@ -80,6 +80,7 @@ class Server:
         if commit.events:
             self._publisher.publish(commit.index, commit.events)
         self._wakeups.notify(commit.topics)
+        self.duties.committed(commit.topics)
 
     def _restored(self) -> None:
         self._publisher.reset()

@@ -166,7 +166,9 @@ def run_agent(config: Any, load: Callable[[], Any], pid_file: str | None) -> int
     from chowk.agent.boot import Agent
     from chowk.core.errors import ChowkError
     from chowk.core.runtime import logging
+    from chowk.core.runtime.limits import raise_open_files
 
+    raise_open_files()  # the children inherit it
     logging.configure(config.log_level, json=config.log_json, process="agent")
     log = structlog.get_logger("chowk.agent")
 

@@ -16,12 +16,14 @@ import structlog
 from chowk.connect.intentions.entries import check_entry
 from chowk.core.commands import SetSystemMetadata, UpsertConfigEntry
 from chowk.core.errors import ChowkError
+from chowk.core.events import HEALTH, NODES, Topic
 from chowk.core.records.config_entry import AnyConfigEntry
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.authority import CertificateAuthority
 from chowk.server.leader.keystore import DiskKeys, MemoryKeys
+from chowk.server.leader.membership import SERVICE, missing_member
 from chowk.server.rpc.writes import Writes
 from chowk.server.state.machine import StoreMachine
 from chowk.server.state.store import CLUSTER_ID
@@ -32,6 +34,7 @@ RETRY_S_MAX: Final = 10.0
 WATCH_S: Final = 3600.0
 WARN_FRACTION: Final = 0.25
 CRITICAL_FRACTION: Final = 0.10
+MEMBERS: Final = frozenset({Topic(kind=NODES), Topic(kind=HEALTH, key=SERVICE)})
 
 
 class LeaderDuties:
@@ -43,7 +46,8 @@ class LeaderDuties:
         self._writes = writes
         self._clock = clock
         self._tasks = TaskOwner("leader")
-        self._term: asyncio.Task[None] | None = None
+        self._term: list[asyncio.Task[None]] = []
+        self._nodes_changed = asyncio.Event()
         keys = DiskKeys(Path(options.data_dir) / "server" / "ca") if options.data_dir else MemoryKeys()
         self.authority = CertificateAuthority(options, machine, writes, keys, clock)
         self.done = asyncio.Event()
@@ -56,13 +60,13 @@ class LeaderDuties:
 
     def led(self, leading: bool) -> None:
         """This server begins to lead, or leads no more."""
-        if self._term is not None:
-            self._term.cancel()
-            self._term = None
+        for task in self._term:
+            task.cancel()
+        self._term = []
         self.done.clear()
         self.authority.resign()
         if leading:
-            self._term = self._tasks.spawn(self._lead(), "term")
+            self._term = [self._tasks.spawn(self._lead(), "term"), self._tasks.spawn(self._keep_members(), "members")]
 
     async def _lead(self) -> None:
         pause_s = RETRY_S_FIRST
@@ -95,6 +99,24 @@ class LeaderDuties:
                 continue
             if (entry.kind, entry.name) not in self._machine.store.entries:
                 await self._writes.propose(UpsertConfigEntry(entry=entry, cas=0))
+
+    def committed(self, topics: frozenset[Topic]) -> None:
+        """The store changed: hear of it when it is about members, so that the catalog's account of members stays whole."""
+        if topics & MEMBERS:
+            self._nodes_changed.set()
+
+    async def _keep_members(self) -> None:
+        while True:
+            self._nodes_changed.clear()
+            missing = missing_member(self._machine.store, self._options)
+            try:
+                if missing is not None:
+                    await self._writes.propose(missing)
+            except ChowkError as error:
+                log.warning("a member is not in the catalog yet; trying again", error=str(error))
+                await self._clock.sleep(RETRY_S_FIRST)
+                continue
+            await self._nodes_changed.wait()
 
     async def _watch(self) -> None:
         """Tell of the root's end in good time."""
