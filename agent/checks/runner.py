@@ -24,7 +24,7 @@ FRAME_BYTES: Final = 512
 
 
 class Runner:
-    """`report(status, output)` is called after each run that leaves the check in a status. `at_once`: nothing is staggered."""
+    """`report(status, output)` is called after each run that leaves the check in a status. `at_once`: not staggered."""
 
     def __init__(
         self,

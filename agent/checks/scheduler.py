@@ -114,8 +114,8 @@ class CheckScheduler:
     def hasten(self, service_id: str) -> None:
         """Something of this service has just come up: run its checks now, not when their turn comes."""
         for check_id, entry in list(self._local.checks.items()):
-            running = self._running.get(check_id)
-            if entry.check.service_id == service_id and running is not None and entry.definition.type not in ("ttl", "alias"):
+            runs = check_id in self._running and entry.definition.type not in ("ttl", "alias")
+            if runs and entry.check.service_id == service_id:
                 self._end(check_id)
                 self._begin(check_id, entry, at_once=True)
 

@@ -260,3 +260,18 @@ def test_thresholds_count_results_in_a_row() -> None:
     three = CheckDefinition(success_before_passing=3, failures_before_critical=3)
     assert results(three, "pppccpcccpwp") == "--p-----c--p"
     assert results(CheckDefinition(failures_before_warning=2, failures_before_critical=4), "ccccpc") == "-wwcp-"
+
+
+def test_hastened_checks_of_a_service_run_now_and_others_wait_for_their_turn() -> None:
+    async def scene(local: LocalState, scheduler: CheckScheduler, _clock: ManualClock) -> None:
+        checks = (CheckDefinition(id="listens", tcp="127.0.0.1:1", interval_s=1000, timeout_s=5),)
+        other = (CheckDefinition(id="other", tcp="127.0.0.1:1", interval_s=1000, timeout_s=5),)
+        local.load((ServiceDefinition(name="web", checks=checks), ServiceDefinition(name="db", checks=other)), ())
+        await settle()
+        scheduler.hasten("web")
+        async with asyncio.timeout(10):
+            while not local.checks["listens"].check.output:
+                await asyncio.sleep(0)
+        assert local.checks["other"].check.output == ""
+
+    play(scene)
