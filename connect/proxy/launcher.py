@@ -75,6 +75,7 @@ class Launcher:
         self._selector = selectors.DefaultSelector()
         self._signals, self._signals_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ending = False
+        self._parent = _watch_parent() if options.exit_with_parent else None
         self._path = Path(options.launcher_socket)
         self._listener = bind_unix(self._path)
 
@@ -252,7 +253,7 @@ class Launcher:
                 proxy_id,
                 Path(self._options.control_socket),
                 manual=False,
-                parent_pipe=0 if self._options.exit_with_parent else None,
+                parent=self._parent,
             )
             status = 0
         except KeyboardInterrupt:
@@ -288,6 +289,17 @@ class Launcher:
                 proxy.kill_at = now + KILL_AFTER_S
                 log.warning("proxy does not stop; killing it", proxy=proxy.proxy_id, pid=proxy.pid)
                 os.kill(proxy.pid, signal.SIGKILL)
+
+
+def _watch_parent() -> int | None:
+    """A descriptor (pidfd_open(2)) of the agent, for proxies to end with it even when their launcher was killed before.
+
+    Stdin cannot tell them: its other end is closed as soon as the launcher has died. None where the kernel has no pidfds.
+    """
+    try:
+        return os.pidfd_open(os.getppid())
+    except OSError:
+        return None
 
 
 def _preload() -> None:

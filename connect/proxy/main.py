@@ -19,19 +19,19 @@ PROCESS_NAME: Final = b"chowk-proxy"
 _PR_SET_NAME: Final = 15
 
 
-def run_proxy(proxy_id: str, control_socket: Path, *, manual: bool, parent_pipe: int | None = None) -> None:
+def run_proxy(proxy_id: str, control_socket: Path, *, manual: bool, parent: int | None = None) -> None:
     """Serve as `proxy_id` until told to stop; returns then.
 
-    SIGTERM stops it; SIGINT too when it is `manual`, while a launched one leaves Ctrl-C to its agent. When `parent_pipe` is
-    given, its end (nothing is ever written to it) stops the proxy as well.
+    SIGTERM stops it; SIGINT too when it is `manual`, while a launched one leaves Ctrl-C to its agent. `parent` is a
+    pidfd: the end of that process stops the proxy as well.
     """
     ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME, 0, 0, 0)
     structlog.contextvars.bind_contextvars(proxy=proxy_id)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(proxy_id, control_socket, manual, parent_pipe))
+        runner.run(_run(proxy_id, control_socket, manual, parent))
 
 
-async def _run(proxy_id: str, control_socket: Path, manual: bool, parent_pipe: int | None) -> None:
+async def _run(proxy_id: str, control_socket: Path, manual: bool, parent: int | None) -> None:
     proxy = Proxy(proxy_id, control_socket, manual=manual, clock=SystemClock(), rng=random.Random())
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, proxy.stop, "SIGTERM")
@@ -39,11 +39,11 @@ async def _run(proxy_id: str, control_socket: Path, manual: bool, parent_pipe: i
         loop.add_signal_handler(signal.SIGINT, proxy.stop, "SIGINT")
     else:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if parent_pipe is not None:
-        loop.add_reader(parent_pipe, _parent_gone, loop, parent_pipe, proxy)
+    if parent is not None:
+        loop.add_reader(parent, _parent_gone, loop, parent, proxy)
     await proxy.run()
 
 
-def _parent_gone(loop: asyncio.AbstractEventLoop, pipe: int, proxy: Proxy) -> None:
-    loop.remove_reader(pipe)
+def _parent_gone(loop: asyncio.AbstractEventLoop, parent: int, proxy: Proxy) -> None:
+    loop.remove_reader(parent)
     proxy.stop("the agent is gone")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,17 +157,18 @@ def test_launcher_and_proxies_outlive_a_killed_agent(tmp_path):
     uvloop.run(run())
 
 
-def test_proxies_outlive_a_killed_launcher_and_a_new_one_takes_its_socket(tmp_path):
+@pytest.mark.parametrize("exit_with_parent", [False, True])
+def test_proxies_outlive_a_killed_launcher_and_a_new_one_takes_its_socket(exit_with_parent, tmp_path):
     async def run():
-        async with Host(tmp_path) as host:
+        async with Host(tmp_path, exit_with_parent=exit_with_parent) as host:
             await host.launch_both()
             host.process.kill()
             host.process.wait()
             await until(lambda: host.client.closed, "noticed")
             with pytest.raises(Unavailable):
                 await host.client.launch("x")
-            await host.works()
             host.process.stdin.close()
+            await host.works()
             host.process = start_launcher(tmp_path, exit_with_parent=False)
             host.client = await host.connect()
             assert await host.client.list() == ()
@@ -174,7 +176,7 @@ def test_proxies_outlive_a_killed_launcher_and_a_new_one_takes_its_socket(tmp_pa
     uvloop.run(run())
 
 
-@pytest.mark.parametrize("how", ["stdin ends", "stdin ends after the launcher died", "SIGTERM", "asked"])
+@pytest.mark.parametrize("how", ["stdin ends", "SIGTERM", "asked"])
 def test_the_end_takes_every_proxy_along(how, tmp_path):
     async def run():
         async with Host(tmp_path, exit_with_parent=True) as host:
@@ -184,8 +186,6 @@ def test_the_end_takes_every_proxy_along(how, tmp_path):
             elif how == "asked":
                 await asyncio.wait_for(host.client.shutdown(), 8)
             else:
-                if "died" in how:
-                    host.process.kill()
                 host.process.stdin.close()
             await until(lambda: not any(alive(pid) for pid in (*pids, host.process.pid)), "all ended", 8)
             assert await refused(host.upstream)
@@ -225,5 +225,40 @@ def test_garbage_and_unknown_operations_harm_no_launcher(tmp_path):
                 await asyncio.sleep(0)
                 assert b"unknown operation" in sock.recv(1000)
             await host.launch_both()
+
+    uvloop.run(run())
+
+
+def test_proxies_end_with_a_killed_parent_even_when_their_launcher_was_killed_before(tmp_path):
+    """The parent is a process of its own here, which starts the launcher and waits."""
+
+    async def run():
+        script = (
+            "import sys, time; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
+            "from support.mesh_rig import start_launcher\n"
+            "launcher = start_launcher(Path(sys.argv[2]), exit_with_parent=True)\n"
+            "print(launcher.pid, flush=True); launcher.wait(); time.sleep(60)\n"
+        )
+        agent = FakeAgent(tmp_path / "proxies.sock", MeshCA())
+        await agent.start()
+        tests = str(Path(__file__).resolve().parents[2])
+        parent = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, tests, str(tmp_path), stdout=asyncio.subprocess.PIPE
+        )
+        launcher = int(await parent.stdout.readline())
+        port = free_port()
+        agent.publish(server_snapshot(agent.ca, "api", port, 1))
+        await until(lambda: (tmp_path / "launcher.sock").exists(), "launcher listens")
+        client = await LauncherClient.connect(tmp_path / "launcher.sock")
+        proxy = await client.launch("api-proxy")
+        await until(lambda: agent.attached, "attached")
+        os.kill(launcher, signal.SIGKILL)
+        await until(lambda: client.closed, "launcher gone")
+        assert alive(proxy)
+        parent.kill()
+        await parent.wait()
+        await until(lambda: not alive(proxy), "the proxy ends with its agent", 5)
+        await client.close()
+        await agent.close()
 
     uvloop.run(run())
