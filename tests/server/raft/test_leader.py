@@ -120,6 +120,9 @@ def test_bug_13_no_read_is_served_before_the_leaders_own_entry_is_committed() ->
     raft.read(1, 3.0)
     acknowledge(raft, "s2", 1, round=1)
     assert raft.take_effects(3.0).reads == ()
+    acknowledge(raft, "s2", 2, round=1)
+    acknowledge(raft, "s2", 2, round=2)
+    assert [(read.context, read.index) for read in raft.take_effects(3.0).reads] == [(1, 2)]
 
 
 def test_bug_14_a_read_is_served_only_when_a_majority_answered_after_it_was_asked() -> None:
