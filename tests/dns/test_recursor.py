@@ -31,9 +31,17 @@ class Upstream(asyncio.DatagramProtocol):
 
     async def start(self) -> str:
         loop = asyncio.get_running_loop()
-        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
-        self.port = self.transport.get_extra_info("sockname")[1]
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        while True:  # until one port is free for both TCP and UDP
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            self.port = self._server.sockets[0].getsockname()[1]
+            try:
+                self.transport, _ = await loop.create_datagram_endpoint(
+                    lambda: self, local_addr=("127.0.0.1", self.port)
+                )
+            except OSError:
+                self._server.close()
+                continue
+            break
         return f"127.0.0.1:{self.port}"
 
     async def close(self) -> None:

@@ -42,8 +42,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.log_stream": ("core",),
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
     "agent.api": (
-        "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies", "agent.log_stream",
-        *CONNECT_CORES,
+        "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies",
+        "agent.log_stream", *CONNECT_CORES,
     ),
     "agent.boot": ("core", "agent", "dns", "connect", "server"),
     "agent.children": ("core", "agent"),

@@ -1,4 +1,4 @@
-"""The agent's own endpoints over real sockets: a LocalState behind the API, before a FakeServer with roots and intentions."""
+"""The agent's own endpoints over real sockets: a LocalState behind the API, before a FakeServer with roots."""
 
 from __future__ import annotations
 
