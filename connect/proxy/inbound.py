@@ -82,10 +82,9 @@ class Inbound:
     # --- the way of a connection
 
     def accepted(self, link: InboundLink) -> None:
-        """It is here; it may stay if there is room and we can prove who we are."""
+        """It is here; it may stay if there is room and we can prove who we are. Else its end counts as a failed handshake."""
         state = self.state
         if state.usable_credentials() is None:
-            state.handshake_failures += 1
             link.reset()
             return
         if not state.connections.enter():
