@@ -82,7 +82,7 @@ class Inbound:
     # --- the way of a connection
 
     def accepted(self, link: InboundLink) -> None:
-        """It is here; it may stay if there is room and we can prove who we are. Else its end counts as a failed handshake."""
+        """It may stay if there is room and we can prove who we are; else it counts as a failed handshake."""
         state = self.state
         if state.usable_credentials() is None:
             link.reset()
