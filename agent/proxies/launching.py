@@ -70,7 +70,9 @@ class Launching:
             log.warning("cannot stop a sidecar", proxy=proxy_id, error=str(error))
 
     async def stop_all(self) -> None:
-        """End every proxy and the launcher itself; returns when they have gone."""
+        """End every proxy and the launcher itself, also one that an agent before us left; returns when they have gone."""
+        if self._client is None or self._client.closed:
+            self._client = await self._dial()
         if self._client is None:
             return
         try:

@@ -35,6 +35,8 @@ ATTACH_WAIT_S = 5.0
 """How long a forked proxy may take to attach before it is launched again."""
 ADOPTION_S = 1.5
 """After a restart, how long proxies of before have to attach by themselves; they try each half second."""
+DETACH_S = 6.5
+"""How long proxies that nobody can kill for us may take to drain when the agent stops."""
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 10.0
 
@@ -116,11 +118,18 @@ class ProxySupervisor:
             for attachment in list(self._control.attached.values()):
                 attachment.stop("the agent stops")
             await self._launching.stop_all()
+            await self._detached()
         await self._launching.close()
         await self._listener.close()
         for source in self._sources.values():
             await source.close()
         self._sources.clear()
+
+    async def _detached(self) -> None:
+        """Return when every proxy has gone, also those whose launcher died before, or DETACH_S later."""
+        deadline = self._clock.now() + DETACH_S
+        while self._control.attached and self._clock.now() < deadline:
+            await self._clock.sleep(0.02)
 
     def source(self, proxy_id: str) -> SnapshotSource | None:
         """The snapshots of a proxy registered here."""
