@@ -191,8 +191,8 @@ class TlsLink(Link):
         self._incoming.write(_buffer[:nbytes])
         if self._handshaking:
             if self._incoming.pending > HANDSHAKE_BYTES_MAX:
-                self.fail("too many bytes before the handshake's end")
-            elif self._ssl is not None:
+                self.pause_reading()  # a peer may send its data right behind the handshake: the step reads first
+            if self._ssl is not None:
                 self._want_step()
         else:
             self.pump()
@@ -307,6 +307,7 @@ class TlsLink(Link):
             self._ssl.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
+            self.resume_reading()
             return
         except (ssl.SSLError, OSError) as error:
             self.fail(_reason(error))

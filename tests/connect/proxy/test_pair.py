@@ -34,6 +34,22 @@ def test_bytes_and_half_close_pass_both_ways(tmp_path):
     uvloop.run(run())
 
 
+def test_much_data_right_behind_the_handshake_is_no_attack(tmp_path):
+    """Bytes that come in one read with the end of the handshake, before its step had its turn."""
+
+    async def run():
+        async with Rig(tmp_path) as rig:
+            port = await rig.pair()
+            line = rig.proxies["api"].state.line
+            add = line.add
+            line.add = lambda step: asyncio.get_running_loop().call_later(0.05, add, step)
+            text = b"z" * 2_000_000 + b"\n"
+            for _ in range(3):
+                assert await talk(port, text) == b"app:" + text + b"end"
+
+    uvloop.run(run())
+
+
 def test_the_application_may_end_first_and_still_be_sent_to(tmp_path):
     async def run():
         got = asyncio.get_running_loop().create_future()
