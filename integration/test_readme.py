@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from harness.ports import free_port
@@ -54,8 +55,22 @@ class Reader:
 
     def output(self, command: str) -> str:
         return subprocess.run(
-            command, shell=True, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=60
+            command,
+            shell=True,
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
         ).stdout
+
+    def shows(self, command: str, wanted: re.Pattern[str]) -> bool:
+        """True when the command prints what is wanted; AssertionError with what it printed otherwise."""
+        output = self.output(command).strip()
+        if wanted.fullmatch(output) is None:
+            raise AssertionError(f"it printed:\n{output}")
+        return True
 
     def close(self) -> None:
         for process in reversed(self.background):
@@ -88,14 +103,8 @@ def test_the_first_ten_minutes_are_as_written(tmp_path: Path) -> None:
                 if command.endswith("&"):
                     reader.start(command)
                     continue
-                wanted = pattern(expected)
-                outputs: list[str] = []
-
-                def shown(command: str = command, wanted: re.Pattern[str] = wanted) -> bool:
-                    outputs.append(reader.output(command))  # noqa: B023 - used within this turn of the loop
-                    return wanted.fullmatch(outputs[-1].strip()) is not None  # noqa: B023
-
                 once = command.startswith("chowk") and "check" not in command and "list" not in command
-                eventually(shown, f"{block}: `{command}`\nexpected:\n{expected}", 0.01 if once else PATIENCE_S)
+                look = partial(reader.shows, command, pattern(expected))
+                eventually(look, f"{block}: `{command}`\nexpected:\n{expected}", 0.01 if once else PATIENCE_S)
     finally:
         reader.close()

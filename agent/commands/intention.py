@@ -12,7 +12,7 @@ from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, ApiError, path_of
 from chowk.agent.commands.command import Command, Failure, Group, flag
 from chowk.agent.commands.documents import get_any, parse_pairs, read_plain
-from chowk.agent.commands.output import JSON, format_flag, show_json, show_line, show_table
+from chowk.agent.commands.output import JSON, format_flag, printable, show_json, show_line, show_table
 
 EXACT = path_of("connect", "intentions", "exact")
 ALLOWED_CODE, DENIED_CODE, ERROR_CODE = 0, 1, 2
@@ -88,6 +88,8 @@ def check(api: ApiClient, source: str, destination: str, output_format: str) -> 
         show_json(answer)
     else:
         show_line("Allowed" if allowed else "Denied")
+        if reason := answer.get("Reason"):
+            click.echo(printable(str(reason)), err=True)  # scripts read standard output alone
     return ALLOWED_CODE if allowed else DENIED_CODE
 
 
