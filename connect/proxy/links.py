@@ -9,6 +9,7 @@ is answered by not reading from the socket, which bounds memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
@@ -249,13 +250,10 @@ class TlsLink(Link):
 
         OpenSSL holds no input now (see above), so the reading that unwrap would do next finds nothing and is left undone.
         """
-        if self._ssl is None:
-            return
-        try:
-            self._ssl.unwrap()
-        except ssl.SSLError:
-            """Wants to read the peer's close_notify, which `pump` does when it comes."""
-        self._flush()
+        if self._ssl is not None:
+            with contextlib.suppress(ssl.SSLError):
+                self._ssl.unwrap()
+            self._flush()
 
     def eof_received(self) -> bool:
         """Called by the loop. An end of TCP without close_notify is a cut, not an end: the application must not trust it."""
