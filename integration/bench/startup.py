@@ -36,7 +36,7 @@ def memory_mb(pids: list[int], kind: str) -> float:
     total_kb = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(kind):
+            if line.startswith(f"{kind}:"):
                 total_kb += int(line.split()[1])
     return total_kb / 1024
 
