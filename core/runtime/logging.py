@@ -65,7 +65,8 @@ def configure(level: str, *, json: bool, process: str, stream: TextIO | None = N
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level.lower()]),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, out)),
+        # One write a line: the agent and its children share standard error, and their lines must not mix.
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, out)),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(stream=cast(TextIO, out), level=max(LEVELS[level.lower()], logging.WARNING), force=True)

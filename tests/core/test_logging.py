@@ -58,6 +58,21 @@ def test_lines_go_to_standard_error_as_it_is_when_they_are_written(
     assert "hello" not in capsys.readouterr().err
 
 
+def test_a_line_is_one_write_so_that_processes_on_one_pipe_do_not_mix_theirs() -> None:
+    class Writes(io.StringIO):
+        seen: list[str] = []
+
+        def write(self, text: str) -> int:
+            self.seen.append(text)
+            return len(text)
+
+    out = Writes()
+    logging.configure("info", json=True, process="agent", stream=out)
+    structlog.get_logger("x").info("hello")
+    assert len(out.seen) == 1
+    assert out.seen[0].endswith("}\n")
+
+
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="use one of"):
         logging.configure("loud", json=False, process="agent")
