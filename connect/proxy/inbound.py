@@ -117,7 +117,7 @@ class Inbound:
         return True
 
     def handshake_failed(self, link: TlsLink, reason: str) -> None:
-        """It proved nothing. Who said nothing at all is counted, not told: the agent's TCP check comes and goes each 10 s."""
+        """It proved nothing. Who said nothing at all is counted, not told: the agent's TCP check does so each 10 s."""
         self.state.handshake_failures += 1
         if not isinstance(link, InboundLink) or link.shaking:
             self.state.warn("inbound handshake failed", reason=reason)
