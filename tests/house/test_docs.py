@@ -42,3 +42,9 @@ def test_every_console_block_is_in_a_document_that_is_run() -> None:
     run = {"README.md"}
     for block in blocks("console"):
         assert block.document.name in run, f"{block}: no test runs the console blocks of {block.document.name}"
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = LINK.findall((folder / "README.md").read_text())
+    assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
