@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Final, Protocol
 
+from chowk.core.runtime.files import write_durably
+
 KEY_BYTES_MAX: Final = 16_384
 
 
@@ -60,22 +62,9 @@ class DiskKeys:
             return file.read(KEY_BYTES_MAX)
 
     def save(self, root_id: str, pem: bytes) -> None:
-        """Write, sync, name, sync the folder."""
+        """Keep the key, readable by this user alone."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._path(root_id)
-        draft = path.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(descriptor)
-        draft.rename(path)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(self._path(root_id), pem)
 
     def _path(self, root_id: str) -> Path:
         """The id is hexadecimal with colons; anything else is not let near a path."""
