@@ -30,3 +30,12 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkey
         write_durably(path, b"two")
     assert path.read_bytes() == b"one"
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_link_left_where_the_draft_goes_is_not_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / ".state.json.tmp").symlink_to(victim)
+    write_durably(tmp_path / "state.json", b"one")
+    assert victim.read_bytes() == b"precious"
+    assert (tmp_path / "state.json").read_bytes() == b"one"

@@ -201,7 +201,7 @@ def test_a_link_in_place_of_a_key_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_draft_left_by_a_crash_does_not_stop_the_next_save(tmp_path: Path) -> None:
-    (tmp_path / "ab.new").write_bytes(b"torn")
+    (tmp_path / ".ab.pem.tmp").write_bytes(b"torn")
     keys = DiskKeys(tmp_path)
     keys.save("ab", b"whole")
     assert keys.load("ab") == b"whole"
