@@ -144,7 +144,7 @@ def command(
         config = load()
     except ConfigError as error:
         raise Failure(str(error)) from None
-    return run_agent(config, load, settings.get("pid_file"))
+    return run_agent(config, load)
 
 
 def given_flags(dev: bool, node_meta: tuple[str, ...], settings: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def given_flags(dev: bool, node_meta: tuple[str, ...], settings: dict[str, Any])
     return given
 
 
-def run_agent(config: Any, load: Callable[[], Any], pid_file: str | None) -> int:
+def run_agent(config: Any, load: Callable[[], Any]) -> int:
     """Run until it ends; the exit code."""
     import structlog
     import uvloop
@@ -182,14 +182,14 @@ def run_agent(config: Any, load: Callable[[], Any], pid_file: str | None) -> int
             click.echo(f"Error: {error.strerror or error if isinstance(error, OSError) else error}", err=True)
             await agent.close()
             return 1
-        _write_pid(pid_file)
+        _write_pid(config.pid_file)
         click.echo(_banner(config))
         sys.stdout.flush()
         try:
             await agent.run()
         finally:
             await agent.close()
-            _remove_pid(pid_file)
+            _remove_pid(config.pid_file)
         return 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -209,11 +209,11 @@ def _banner(config: Any) -> str:
     return "\n".join(["==> chowk agent is running", *lines, ""])
 
 
-def _write_pid(path: str | None) -> None:
+def _write_pid(path: str) -> None:
     if path:
         Path(path).write_text(f"{os.getpid()}\n")
 
 
-def _remove_pid(path: str | None) -> None:
+def _remove_pid(path: str) -> None:
     if path:
         Path(path).unlink(missing_ok=True)

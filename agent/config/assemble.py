@@ -27,7 +27,7 @@ from chowk.core.codec import to_builtins
 from chowk.core.definitions import CheckDefinition, Position, ServiceDefinition
 
 _PLAIN = (
-    "log_json", "log_file", "disable_update_check", "enable_debug", "insecure_cluster",
+    "log_json", "log_file", "pid_file", "disable_update_check", "enable_debug", "insecure_cluster",
 )  # fmt: skip
 
 

@@ -120,6 +120,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     log_level: str = "info"
     log_json: bool = False
     log_file: str = ""
+    pid_file: str = ""
     leave_on_terminate: bool = False
     skip_leave_on_interrupt: bool = False
     disable_update_check: bool = True

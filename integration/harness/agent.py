@@ -71,15 +71,20 @@ class AgentProcess:
     def __enter__(self) -> AgentProcess:
         return self.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop it; what is still there after a clean stop is killed, and is a failure of the test."""
+        clean = False
         try:
-            self.stop()
+            clean = self.stop() == 0
         except subprocess.TimeoutExpired:
             if self.process is not None:
                 self.process.kill()
                 self.process.wait()
-        for pid in self.descendants():
+        left = self._marked()
+        for pid, _command in left:
             os.kill(pid, signal.SIGKILL)
+        if kind is None and clean and left:
+            raise AssertionError(f"left behind by a clean stop: {left}\n{self.log()}")
 
     def log(self) -> str:
         """The end of its log."""
