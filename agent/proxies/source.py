@@ -35,6 +35,7 @@ from chowk.core.runtime.tasks import TaskOwner
 
 log = structlog.get_logger("chowk.proxies")
 UPSTREAM_WAIT_S = 2.0
+RETRY_S = 0.25
 
 
 class SnapshotSource:
@@ -50,7 +51,7 @@ class SnapshotSource:
         self._published = asyncio.Event()
         self._tasks = TaskOwner(f"snapshot:{service.id}")
         self._followed: dict[Topic, tuple[View, Callable[[], None]]] = {}
-        self._waiting_since = clock.now()
+        self._waiting_since: float | None = None
         self.snapshot: ProxySnapshot | None = None
 
     @property
@@ -76,7 +77,7 @@ class SnapshotSource:
     def update(self, service: NodeService, node: Node, default_allow: bool) -> None:
         """The registration, the node's address or the default changed."""
         self._service, self._node, self._default_allow = service, node, default_allow
-        self._waiting_since = self._clock.now()
+        self._waiting_since = None
         self._changed.set()
 
     async def newer(self, version: int, stop_asked: Callable[[], bool]) -> ProxySnapshot | None:
@@ -100,18 +101,25 @@ class SnapshotSource:
             if self._known():
                 self._publish()
             try:
-                async with asyncio.timeout(None if self._ready() else 0.25):
+                async with asyncio.timeout(None if self._ready() else RETRY_S):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
+    @property
+    def _wanted(self) -> frozenset[Topic]:
+        proxy = self._service.proxy
+        return frozenset(
+            {
+                Topic(kind=ROOTS),
+                Topic(kind=INTENTIONS, key=proxy.destination_service_name),
+                Topic(kind=CONFIG, key=ServiceDefaults.kind),
+                *(Topic(kind=CONNECT, key=upstream.destination_name) for upstream in proxy.upstreams),
+            }
+        )
+
     def _follow(self) -> None:
-        wanted = {
-            Topic(kind=ROOTS),
-            Topic(kind=INTENTIONS, key=self._service.proxy.destination_service_name),
-            Topic(kind=CONFIG, key=ServiceDefaults.kind),
-            *(Topic(kind=CONNECT, key=upstream.destination_name) for upstream in self._service.proxy.upstreams),
-        }
+        wanted = self._wanted
         for topic in [topic for topic in self._followed if topic not in wanted]:
             self._followed.pop(topic)[1]()
         for topic in sorted(wanted - self._followed.keys()):
@@ -123,14 +131,23 @@ class SnapshotSource:
             self._followed[topic] = (view, view.on_change(self._changed.set))
 
     def _ready(self) -> bool:
-        return all(view.ready for view, _ in self._followed.values())
+        return all(self._is_ready(topic) for topic in self._wanted)
 
     def _known(self) -> bool:
-        """Roots and intentions must be known; upstreams may stay unknown once a while has passed."""
-        waited = self._clock.now() - self._waiting_since >= UPSTREAM_WAIT_S
-        must = all(view.ready for topic, (view, _) in self._followed.items() if topic.kind != CONNECT or not waited)
-        roots = self._followed.get(Topic(kind=ROOTS))
-        return must and roots is not None and bool(roots[0].items)
+        """Roots, intentions and defaults must be known; then an upstream may stay unknown for UPSTREAM_WAIT_S."""
+        if not all(self._is_ready(topic) for topic in self._wanted if topic.kind != CONNECT):
+            self._waiting_since = None
+            return False
+        if not self._followed[Topic(kind=ROOTS)][0].items:
+            return False
+        if self._ready():
+            return True
+        if self._waiting_since is None:
+            self._waiting_since = self._clock.now()
+        return self._clock.now() - self._waiting_since >= UPSTREAM_WAIT_S
+
+    def _is_ready(self, topic: Topic) -> bool:
+        return topic in self._followed and self._followed[topic][0].ready
 
     def _publish(self) -> None:
         version = max(int(self._clock.wall() * 1000), (self.snapshot.version if self.snapshot else 0) + 1)
