@@ -1,7 +1,7 @@
 """RaftConsensus: the one driver of the Raft core. It gives it time and messages, and performs its effects.
 
-All of the core runs on the event loop; what blocks (writes, fsyncs, snapshots) runs in two threads, one for the log and
-one for snapshots. While one group of proposals is written the next one gathers: that is the group commit.
+All of the core runs on the event loop; what blocks (writes, fsyncs, snapshots) runs in two threads, one for the log
+(`driver.writer`) and one for snapshots (`driver.snapshots`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 import random
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+import msgspec
 import structlog
 
 from chowk.core.errors import DeadlineExceeded, NoLeader, OutcomeUnknown, TooLarge, TooManyRequests
@@ -21,10 +21,17 @@ from chowk.core.requests import RaftServer
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import RaftTuning, ServerOptions
+from chowk.server.driver.applied import Applied
+from chowk.server.driver.proposals import Proposals
+from chowk.server.driver.reads import Reads
+from chowk.server.driver.snapshots import Snapshots
+from chowk.server.driver.status import counters, servers
+from chowk.server.driver.transport import NoTransport, Transport
+from chowk.server.driver.writer import LogWriter
 from chowk.server.port import StateMachine
 from chowk.server.raft.core import Raft
-from chowk.server.raft.effects import Effects, Persist, ReadState
-from chowk.server.raft.errors import NotLeading, TooMuchUncommitted
+from chowk.server.raft.effects import Effects, Persist
+from chowk.server.raft.errors import BrokenInvariant, NotLeading, TooMuchUncommitted
 from chowk.server.raft.messages import InstallSnapshot, Message
 from chowk.server.raft.records import (
     Configuration,
@@ -44,39 +51,8 @@ from chowk.server.storage.port import Storage
 
 log = structlog.get_logger("chowk.consensus")
 ENTRY_BYTES_MAX: Final = 8 * 1024 * 1024
-PROPOSALS_MAX: Final = 16_384
-"""Proposals that wait for their result; more are refused."""
-SNAPSHOT_LOG_BYTES: Final = 64 * 1024 * 1024
-"""This much log is reason for a snapshot before its number of entries is."""
 STOP_TIMEOUT_S: Final = 5.0
 START_TIMEOUT_S: Final = 60.0
-
-
-class Transport(Protocol):
-    """The way to the other servers; a cluster of one needs none. What comes in is handed to `RaftConsensus.receive`."""
-
-    def send(self, message: Message) -> None:
-        """Send, or drop: Raft does not mind."""
-        ...
-
-    def send_snapshot(
-        self, message: InstallSnapshot, chunks: Iterable[bytes], ended: Callable[[bool], None], /
-    ) -> None:
-        """Send a snapshot with its bytes, and say on the loop whether they arrived."""
-        ...
-
-
-class NoTransport:
-    """Of a cluster of one."""
-
-    def send(self, message: Message) -> None:
-        """There is nobody."""
-
-    def send_snapshot(
-        self, _message: InstallSnapshot, _chunks: Iterable[bytes], ended: Callable[[bool], None], /
-    ) -> None:
-        """There is nobody."""
-        ended(False)
 
 
 class RaftConsensus:
@@ -111,53 +87,58 @@ class RaftConsensus:
         self._on_failure = on_failure
         self._raft: Raft | None = None
         self._tasks = TaskOwner("consensus", lambda _task, error: self._fail(error))
-        self._writer = ThreadPoolExecutor(1, "raft-log")
-        self._snapshotter = ThreadPoolExecutor(1, "raft-snapshot")
-        self._writing = False
-        self._to_write: list[Persist] = []
+        self._writer = LogWriter(storage, self._tasks, self._written, self._restore, self._fail)
+        self._snapshots = Snapshots(storage, self._tuning, clock)
+        self._proposals = Proposals()
+        self._reads = Reads()
+        self._applied = Applied()
+        self._timer_changed = asyncio.Event()
         self._pump_scheduled = False
-        self._snapshotting = False
+        self._receiving_snapshot = False
         self._stopping = False
         self._closed = False
         self._failure: BaseException | None = None
         self._announced = False
         self._callbacks: list[Callable[[bool], None]] = []
-        self._proposals: dict[int, tuple[int, asyncio.Future[object]]] = {}
-        self._reads: dict[int, asyncio.Future[int]] = {}
-        self._read_count = 0
-        self._applied = 0
-        self._log_bytes = 0
-        self._snapshot_time = clock.now()
-        self._applied_waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._timer_changed = asyncio.Event()
 
     # Start and stop.
 
     async def start(self) -> None:
         """Recover from disk and take part; a sole voter leads and has applied its whole log when this returns."""
-        loop = asyncio.get_running_loop()
-        restored = await loop.run_in_executor(self._writer, self._storage.open)
+        restored = await self._writer.call(self._storage.open)
         if restored.is_blank and self._bootstrap.members:
             first = Persist(0, HardState(max(1, restored.hard_state.term), restored.hard_state.vote), None,
                             (bootstrap_entry(self._bootstrap),))  # fmt: skip
-            await loop.run_in_executor(self._writer, self._storage.persist, [first])
+            await self._writer.call(lambda: self._storage.persist([first]))
             restored = Restored(first.hard_state or HardState(), None, first.entries)
-        if restored.snapshot is not None:
-            self._machine.restore(self._storage.read_snapshot())
-            self._applied = restored.snapshot.index
-        self._log_bytes = sum(entry.size for entry in restored.entries if entry.index > self._applied)
+        self._restore()
+        self._snapshots.log_bytes = sum(entry.size for entry in restored.entries if entry.index > self.applied_index)
         self._raft = Raft(self._member.id, restored, self._settings, self._rng, self._clock.now())
         self._tasks.spawn(self._keep_time(), "timer")
         self._pump()
         if self._raft.configuration.voters == (self._member.id,):
             await self._until_leading()
 
+    def _restore(self) -> None:
+        snapshot = self._storage.read_snapshot()
+        if snapshot is not None:
+            meta, chunks = snapshot
+            self._machine.restore(chunks)
+            self._applied.index = meta.index
+
     async def _until_leading(self) -> None:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not self._announced:
-                if self._failure is not None:
-                    raise self._failure
-                await self._until_applied(self._applied + 1)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while not self._announced and self._failure is None:
+                    await self._applied.reach(self.applied_index + 1)
+        except TimeoutError as error:
+            raise StorageError(
+                f"the log could not be read and written in {START_TIMEOUT_S:g} s: see whether the disk is slow or hangs"
+            ) from error
+        except NoLeader:
+            log.debug("the start failed")
+        if self._failure is not None:
+            raise self._failure
 
     async def stop(self) -> None:
         """Write what is pending, answer who waits, and let go of the disk."""
@@ -166,17 +147,14 @@ class RaftConsensus:
         self._stopping = True
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
-                while self._failure is None and self._announced and self._applied < self._core.last_index:
-                    await self._until_applied(self._core.last_index)
-        except TimeoutError:
+                while self._failure is None and self._announced and self.applied_index < self._core.last_index:
+                    await self._applied.reach(self._core.last_index)
+        except (TimeoutError, NoLeader):
             log.warning("stopped before all proposals were written", waiting=len(self._proposals))
         self._closed = True
         await self._tasks.close()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._snapshotter, int)
-        await loop.run_in_executor(self._writer, self._storage.close)
-        self._writer.shutdown()
-        self._snapshotter.shutdown()
+        await self._snapshots.close()
+        await self._writer.close()
         self._announce(False)
         self._fail_waiters(OutcomeUnknown("the server stopped"))
 
@@ -194,48 +172,31 @@ class RaftConsensus:
             raise TooLarge(f"an entry may have {ENTRY_BYTES_MAX} bytes; this one has {len(entry)}")
         if self._stopping or self._failure is not None or not self._core.leads:
             raise NoLeader
-        if len(self._proposals) >= PROPOSALS_MAX:
-            raise TooManyRequests(f"{len(self._proposals)} writes wait already")
+        self._proposals.check_room()
         try:
             index = self._core.propose(entry)
         except NotLeading as error:
             raise NoLeader from error
         except TooMuchUncommitted as error:
             raise TooManyRequests(f"too many writes: {error}") from error
-        result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._proposals[index] = (self._core.term, result)
         self._schedule()
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await result
-        except TimeoutError as error:
-            raise OutcomeUnknown(f"the write was not acknowledged in {timeout_s:g} s") from error
-        finally:
-            self._proposals.pop(index, None)
+        return await self._proposals.result(index, self._core.term, timeout_s)
 
     async def read_barrier(self, *, timeout_s: float) -> None:
         """Return when everything acknowledged before the call is applied here."""
         if self._stopping or self._failure is not None:
             raise NoLeader
-        self._read_count += 1
-        context = self._read_count
-        index: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._reads[context] = index
-        self._core.read(context, self._clock.now())
-        self._schedule()
+        core = self._core
+        context, index = self._reads.begin()
         try:
+            core.read(context, self._clock.now())
+            self._schedule()
             async with asyncio.timeout(timeout_s):
-                await self._until_applied(await index)
+                await self._applied.reach(await index)
         except TimeoutError as error:
             raise DeadlineExceeded(f"no majority confirmed the read in {timeout_s:g} s") from error
         finally:
-            self._reads.pop(context, None)
-
-    async def _until_applied(self, index: int) -> None:
-        if self._applied < index:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._applied_waiters.append((index, waiter))
-            await waiter
+            self._reads.end(context)
 
     @property
     def is_leader(self) -> bool:
@@ -253,7 +214,7 @@ class RaftConsensus:
     @property
     def applied_index(self) -> int:
         """The last index the state machine has."""
-        return self._applied
+        return self._applied.index
 
     @property
     def last_contact_s(self) -> float:
@@ -264,17 +225,7 @@ class RaftConsensus:
 
     def configuration(self) -> tuple[int, tuple[RaftServer, ...]]:
         """The membership in force and the index of its entry."""
-        core = self._core
-        return core.configuration_index, tuple(
-            RaftServer(
-                id=member.id,
-                node=member.node,
-                address=member.address,
-                leader=member.id == core.leader,
-                voter=member.voter,
-            )
-            for member in core.configuration.members
-        )
+        return self._core.configuration_index, servers(self._core)
 
     def on_leadership(self, callback: Callable[[bool], None]) -> None:
         """Call back with True when this server begins to lead, False when it ends."""
@@ -284,42 +235,45 @@ class RaftConsensus:
         """Counters under Consul's names."""
         if self._raft is None:
             return {"state": "Starting"}
-        core = self._raft
-        snapshot = core.snapshot
-        return {
-            "state": str(core.role) if self._failure is None else "Failed",
-            "term": str(core.term),
-            "applied_index": str(self._applied),
-            "commit_index": str(core.commit_index),
-            "fsm_pending": str(core.commit_index - self._applied),
-            "last_contact": f"{self.last_contact_s * 1000:.0f}ms" if not self._announced else "0",
-            "last_log_index": str(core.last_index),
-            "last_log_term": str(core.last_term),
-            "last_snapshot_index": str(snapshot.index if snapshot is not None else 0),
-            "last_snapshot_term": str(snapshot.term if snapshot is not None else 0),
-            "latest_configuration_index": str(core.configuration_index),
-            "num_peers": str(max(0, len(core.configuration.voters) - 1)),
-            "proposals_waiting": str(len(self._proposals)),
-        }
+        failed = self._failure is not None
+        known = counters(self._raft, self.applied_index, self.last_contact_s, failed=failed)
+        return {**known, "proposals_waiting": str(len(self._proposals))}
 
     # The loop: time and messages in, effects out.
 
     def receive(self, message: Message) -> None:
         """A message of another server. InstallSnapshot: see `receive_snapshot`."""
-        if self._raft is not None and not self._stopping and self._failure is None:
+        if self._raft is None or self._closed or self._failure is not None:
+            return
+        try:
             self._raft.receive(message, self._clock.now())
-            self._schedule()
+        except BrokenInvariant as error:
+            self._fail(error)
+            return
+        self._schedule()
 
     async def receive_snapshot(self, message: InstallSnapshot, chunks: Iterable[bytes]) -> None:
-        """A snapshot of another server, all its bytes there. It is durable before the core hears of it. StorageError."""
-        snapshot = self._core.snapshot
-        if message.meta.index > max(self._core.commit_index, snapshot.index if snapshot is not None else 0):
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._snapshotter, lambda: self._storage.save_snapshot(message.meta, chunks))
-        self.receive(message)
+        """A snapshot of another server, all its bytes there. It is durable before the core hears of it. StorageError.
+
+        One that comes while another is on its way to the state machine is dropped: its bytes would be taken for the other's.
+        """
+        if self._receiving_snapshot or self._closed or self._failure is not None:
+            return
+        self._receiving_snapshot = True
+        try:
+            if message.meta.index > self._core.commit_index:
+                await self._snapshots.save(message.meta, lambda: chunks)
+            self.receive(message)
+            if self._core.snapshot == message.meta:
+                await self._applied.reach(message.meta.index)
+        except StorageError as error:
+            self._fail(error)
+            raise
+        finally:
+            self._receiving_snapshot = False
 
     async def _keep_time(self) -> None:
-        while True:
+        while self._failure is None:
             deadline = self._core.next_deadline()
             if deadline is None:
                 self._timer_changed.clear()
@@ -356,85 +310,39 @@ class RaftConsensus:
                 self._send_snapshot(message)
             else:
                 self._transport.send(message)
-        self._to_write += effects.persists
-        if self._to_write and not self._writing:
-            self._writing = True
-            self._tasks.spawn(self._write(), "write")
+        self._writer.write(effects.persists)
         self._apply(effects.committed)
-        self._answer_reads(effects.reads)
-        self._announce(self._core.leads and self._applied >= self._core.term_start)
-        self._wake_applied()
+        self._reads.answer(effects.reads)
+        self._announce(self._core.leads and self.applied_index >= self._core.term_start)
+        self._applied.wake()
         self._consider_snapshot()
 
     def _send_snapshot(self, message: InstallSnapshot) -> None:
+        """The newest there is, which may be newer than the one the core knows: its bytes go with its own meta."""
+
         def ended(arrived: bool) -> None:
             self._core.snapshot_sent(message.target, arrived=arrived)
             self._schedule()
 
-        self._transport.send_snapshot(message, self._storage.read_snapshot(), ended)
+        snapshot = self._storage.read_snapshot()
+        if snapshot is None:
+            ended(False)
+            return
+        meta, chunks = snapshot
+        self._transport.send_snapshot(msgspec.structs.replace(message, meta=meta), chunks, ended)
 
-    async def _write(self) -> None:
-        """Write, as one group, what gathered; and again while more gathered meanwhile."""
-        loop = asyncio.get_running_loop()
-        while self._to_write and self._failure is None:
-            group, self._to_write = self._to_write, []
-            try:
-                await self._persist(loop, group)
-            except StorageError as error:
-                self._fail(error)
-                return
-            self._core.persisted(group[-1].sequence, self._clock.now())
-            self._pump()
-        self._writing = False
-
-    async def _persist(self, loop: asyncio.AbstractEventLoop, group: Sequence[Persist]) -> None:
-        """A group in order. A snapshot of another server splits it: what comes before it, itself, what comes after."""
-        run: list[Persist] = []
-        for persist in group:
-            if persist.install is not None:
-                await loop.run_in_executor(self._writer, self._storage.persist, run)
-                run = []
-                await loop.run_in_executor(self._writer, self._install_on_disk, persist.hard_state, persist.install)
-                self._machine.restore(self._storage.read_snapshot())
-                self._applied = persist.install.index
-            run.append(persist)
-        await loop.run_in_executor(self._writer, self._storage.persist, run)
-
-    def _install_on_disk(self, hard_state: HardState | None, meta: SnapshotMeta) -> None:
-        self._storage.persist([Persist(0, hard_state)])
-        self._storage.install(meta)
+    def _written(self, sequence: int) -> None:
+        self._core.persisted(sequence, self._clock.now())
+        self._pump()
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             result: object = None
             if entry.kind is EntryKind.COMMAND:
                 result = self._machine.apply(entry.index, entry.data)
-            self._applied = entry.index
-            self._log_bytes += entry.size
-            term, waiter = self._proposals.get(entry.index, (0, None))
-            if waiter is not None and not waiter.done():
-                if term == entry.term:
-                    waiter.set_result(result)
-                else:
-                    waiter.set_exception(NoLeader("another leader's entry took this write's place"))
-
-    def _answer_reads(self, reads: Sequence[ReadState]) -> None:
-        for read in reads:
-            waiter = self._reads.get(read.context)
-            if waiter is not None and not waiter.done():
-                if read.index is None:
-                    waiter.set_exception(NoLeader())
-                else:
-                    waiter.set_result(read.index)
-
-    def _wake_applied(self) -> None:
-        if self._applied_waiters:
-            waiting, self._applied_waiters = self._applied_waiters, []
-            for index, waiter in waiting:
-                if index > self._applied:
-                    self._applied_waiters.append((index, waiter))
-                elif not waiter.done():
-                    waiter.set_result(None)
+            self._applied.index = entry.index
+            self._snapshots.log_bytes += entry.size
+            self._proposals.applied(entry, result)
 
     def _announce(self, leading: bool) -> None:
         if leading != self._announced:
@@ -456,47 +364,26 @@ class RaftConsensus:
                 self._on_failure(error)
 
     def _fail_waiters(self, error: OutcomeUnknown) -> None:
-        waiters: list[asyncio.Future[object]] = [waiter for _term, waiter in self._proposals.values()]
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
-        for read in self._reads.values():
-            if not read.done():
-                read.set_exception(NoLeader())
-        if self._failure is not None or self._stopping:
-            for _index, applied in self._applied_waiters:
-                if not applied.done():
-                    applied.set_exception(NoLeader())
-            self._applied_waiters = []
+        self._proposals.fail(error)
+        self._reads.fail()
+        self._applied.fail()
 
     # Snapshots.
 
     def _consider_snapshot(self) -> None:
-        if self._snapshotting or self._stopping or self._raft is None:
-            return
-        last = self._raft.snapshot.index if self._raft.snapshot is not None else 0
-        waited = self._clock.now() - self._snapshot_time >= self._tuning.snapshot_interval_s
-        many = self._applied - last >= self._tuning.snapshot_threshold
-        if (many and waited) or (self._log_bytes >= SNAPSHOT_LOG_BYTES and self._applied > last):
-            self._snapshotting = True
-            self._snapshot_time = self._clock.now()
-            self._log_bytes = 0
-            meta = self._raft.meta_at(self._applied)
+        snapshot = self._core.snapshot
+        if not self._stopping and self._snapshots.is_due(snapshot.index if snapshot else 0, self.applied_index):
+            self._snapshots.begin()
+            meta = self._core.meta_at(self.applied_index)
             self._tasks.spawn(self._take_snapshot(meta, self._machine.snapshot()), "snapshot")
 
     async def _take_snapshot(self, meta: SnapshotMeta, chunks: Callable[[], Iterable[bytes]]) -> None:
-        loop = asyncio.get_running_loop()
-        started = self._clock.now()
         try:
-            await loop.run_in_executor(self._snapshotter, lambda: self._storage.save_snapshot(meta, chunks()))
-            self._core.snapshot_taken(meta, self._tuning.trailing_logs)
-            await loop.run_in_executor(self._writer, self._storage.compact, meta.index - self._tuning.trailing_logs)
+            await self._snapshots.take(meta, chunks)
+            compacted = self._core.snapshot_taken(meta, self._tuning.trailing_logs)
+            await self._writer.call(lambda: self._storage.compact(compacted))
         except StorageError as error:
             self._fail(error)
-            return
-        finally:
-            self._snapshotting = False
-        log.info("took a snapshot", index=meta.index, seconds=round(self._clock.now() - started, 3))
 
 
 def make_consensus(

@@ -239,15 +239,19 @@ class Raft:
         """Ask what a read must see; a ReadState with `context` (unique among those under way) answers."""
         reads.request(self._state, "", context, now)
 
-    def snapshot_taken(self, meta: SnapshotMeta, trailing: int) -> None:
-        """A snapshot is durable. The log keeps `trailing` entries before it, for followers that are a little behind."""
+    def snapshot_taken(self, meta: SnapshotMeta, trailing: int) -> int:
+        """A snapshot is durable. The log keeps `trailing` entries before it, for followers that are a little behind, but no
+        more than `trailing_bytes_max`. The index up to which the log may be forgotten on disk too; 0 for nothing new."""
         state = self._state
         if meta.index > state.applied:
             raise BrokenInvariant(f"a snapshot at {meta.index} of what is applied up to {state.applied}")
-        if state.snapshot is None or meta.index > state.snapshot.index:
-            state.snapshot = meta
-            state.log.compact(max(state.log.anchor_index, meta.index - trailing))
-            state.configurations.compact(state.log.anchor_index)
+        if state.snapshot is not None and meta.index <= state.snapshot.index:
+            return 0
+        state.snapshot = meta
+        kept = state.log.start_of(meta.index, state.settings.trailing_bytes_max) - 1
+        state.log.compact(max(meta.index - trailing, kept))
+        state.configurations.compact(state.log.anchor_index)
+        return state.log.anchor_index
 
     def snapshot_sent(self, target: str, *, arrived: bool) -> None:
         """The bytes that go with an InstallSnapshot to `target` have all arrived, or will not."""

@@ -13,5 +13,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes_max: int = 1024 * 1024
     inflight_messages_max: int = 64
     uncommitted_bytes_max: int = 64 * 1024 * 1024
+    trailing_bytes_max: int = 64 * 1024 * 1024
     apply_entries_max: int = 256
     waiting_reads_max: int = 4096

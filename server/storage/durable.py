@@ -51,6 +51,7 @@ class DurableStorage:
     def _open(self) -> Restored:
         self._files.make_folder(self._folder)
         self._lock = FolderLock(self._folder)
+        self._files.sync_folder(self._folder)
         names = self._files.names(self._folder)
         if HARD_STATE + ASIDE in names:
             self._files.remove(self._folder / (HARD_STATE + ASIDE))
@@ -60,12 +61,14 @@ class DurableStorage:
         if not has_hard_state and (entries or self._snapshots.latest is not None):
             raise Corrupt(self._folder / HARD_STATE, 0, "it is missing, but there are a log or a snapshot beside it")
         hard_state = read_hard_state(self._files, self._folder / HARD_STATE) if has_hard_state else HardState()
-        snapshot = self._snapshots.latest
-        entries = self._joined(snapshot, entries)
-        last_term = entries[-1].term if entries else snapshot.term if snapshot is not None else 0
-        if hard_state.term < last_term:
+        if entries and hard_state.term < entries[-1].term:
+            last_term = entries[-1].term
             raise Corrupt(self._folder / HARD_STATE, 0, f"it says term {hard_state.term}; the log is in {last_term}")
-        return Restored(hard_state, snapshot, tuple(entries))
+        snapshot = self._snapshots.latest
+        if snapshot is not None and hard_state.term < snapshot.term:
+            # A crash before the term of a snapshot of another server was written: no vote was given in it.
+            hard_state = HardState(snapshot.term)
+        return Restored(hard_state, snapshot, tuple(self._joined(snapshot, entries)))
 
     def _joined(self, snapshot: SnapshotMeta | None, entries: list[Entry]) -> list[Entry]:
         """The entries that go with the snapshot. A log that the snapshot does not continue was about to be removed."""
@@ -112,9 +115,9 @@ class DurableStorage:
         """Make a snapshot durable in place of older ones."""
         self._guarded("write a snapshot in", lambda: self._snapshots.write(meta, chunks))
 
-    def read_snapshot(self) -> Iterator[bytes]:
-        """The latest snapshot's chunks. Corrupt where one is damaged."""
-        return self._snapshots.read()
+    def read_snapshot(self) -> tuple[SnapshotMeta, Iterator[bytes]] | None:
+        """The latest snapshot, and its chunks: Corrupt where one is damaged."""
+        return self._guarded("read a snapshot in", self._snapshots.read)
 
     def compact(self, index: int) -> None:
         """Remove segments that hold nothing after `index`."""

@@ -99,9 +99,11 @@ class Disk:
     """The system's file system."""
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder, for its owner only, and those above it."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.sync_folder(folder.parent)
+        """Make a folder, for its owner only, and those above it; the names of all that were missing are durable."""
+        missing = [path for path in folder.parents if not path.exists()]
+        for path in (*reversed(missing), folder):
+            path.mkdir(mode=0o700, exist_ok=True)
+            self.sync_folder(path.parent)
 
     def names(self, folder: Path) -> list[str]:
         """The names in a folder, sorted."""

@@ -5,8 +5,9 @@ Recovery cuts a damaged end off and says so; damage with good frames behind it i
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ from chowk.server.storage.filesystem import FileSystem, WritableFile
 log = structlog.get_logger("chowk.storage")
 SEGMENT_BYTES_MAX: Final = 16 * 1024 * 1024
 """A segment this long is followed by a new one; a single frame may be longer."""
+FRAME_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What is written at once is cut into frames of this much: recovery takes one above `segment.BODY_BYTES_MAX` for damage."""
 ENDING: Final = ".log"
 
 
@@ -58,12 +61,18 @@ class SegmentLog:
         return self._last_index
 
     def recover(self) -> list[Entry]:
-        """Every entry on disk. Corrupt when one that may have been acknowledged is damaged; OSError as the disk gives."""
+        """Every entry on disk. Corrupt when one that may have been acknowledged is damaged; OSError as the disk gives.
+
+        All of them are durable when this returns: a process that was killed may have left some in the system's memory only.
+        """
         self._files.make_folder(self._folder)
         names = [name for name in self._files.names(self._folder) if name.endswith(ENDING)]
         entries: list[Entry] = []
         for position, name in enumerate(names):
             self._recover_segment(self._folder / name, entries, is_last=position == len(names) - 1)
+        if self._segments:
+            self._open_file().sync()
+        self._files.sync_folder(self._folder)
         self._last_index = entries[-1].index if entries else 0
         return entries
 
@@ -76,7 +85,6 @@ class SegmentLog:
                 raise Corrupt(path, damage.offset, damage.what) from damage
             log.warning("removed a log segment that was not made whole", path=str(path), bytes=len(data))
             self._files.remove(path)
-            self._files.sync_folder(self._folder)
             return
         if path.name != _name(number) or (self._segments and number != self._segments[-1].number + 1):
             raise Corrupt(path, 0, f"this is segment {number} of the log: one is missing or renamed")
@@ -104,17 +112,19 @@ class SegmentLog:
             last_index=found.last_index,
             reason=damage.what,
         )
-        file = self._files.append(found.path)
-        file.truncate(damage.offset)
-        file.sync()
-        file.close()
+        with contextlib.closing(self._files.append(found.path)) as file:
+            file.truncate(damage.offset)
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Make entries durable: all of them, or after a crash none. Those at and after the first one's index are replaced.
+        """Make entries durable: after a crash all of them, or the first of them. Those they replace are gone with the first.
 
         What is replaced stays in the file and is passed over by recovery: cutting it off first would for a moment lose
         entries of the same frame that are not replaced.
         """
+        for some in _batches(entries):
+            self._append_frame(some)
+
+    def _append_frame(self, entries: Sequence[Entry]) -> None:
         if not self._segments or self._segments[-1].size >= self._segment_bytes_max:
             self._begin_segment(entries[0].index)
         last = self._segments[-1]
@@ -132,9 +142,9 @@ class SegmentLog:
         return self._file
 
     def _close_file(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _begin_segment(self, first_index: int) -> None:
         """The header and the name are durable before any entry is written: an entry is never behind a torn header."""
@@ -148,21 +158,24 @@ class SegmentLog:
         self._segments.append(new)
 
     def compact(self, index: int) -> None:
-        """Remove the segments whose entries are all at or before `index`; never the last."""
-        removed = 0
+        """Remove the segments whose entries are all at or before `index`; never the last.
+
+        One at a time, durably: of two removals that are not synced a crash may keep the second only, and leave a gap.
+        """
         while len(self._segments) > 1 and self._segments[0].last_index <= index:
-            self._files.remove(self._segments.pop(0).path)
-            removed += 1
-        if removed:
-            self._files.sync_folder(self._folder)
+            self._remove(self._segments.pop(0))
 
     def reset(self) -> None:
-        """Remove everything, the oldest first: a snapshot has taken its place."""
+        """Remove everything: a snapshot has taken its place. The newest first, so that what a crash leaves is a log as it
+        once was; without its front it would look like one with a piece missing."""
         self._close_file()
         while self._segments:
-            self._files.remove(self._segments.pop(0).path)
-            self._files.sync_folder(self._folder)
+            self._remove(self._segments.pop())
         self._last_index = 0
+
+    def _remove(self, removed: Segment) -> None:
+        self._files.remove(removed.path)
+        self._files.sync_folder(self._folder)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -170,15 +183,29 @@ class SegmentLog:
 
 
 def _join(found: Segment, entries: list[Entry], some: list[Entry]) -> None:
-    """Put a frame's entries after, or in the place of, those before it."""
+    """Put a frame's entries after, or in the place of, those before it.
+
+    The first segment that is left may hold entries that its own next frames replace together with some before it, whose
+    segments compaction removed: then all that was read so far is replaced.
+    """
     first = some[0].index
     base = entries[0].index if entries else found.first_index
     expected = entries[-1].index + 1 if entries else found.first_index
     gapless = all(entry.index == first + position for position, entry in enumerate(some))
-    if not base <= first <= expected or not gapless:
+    if first > expected or not gapless:
         raise Corrupt(found.path, found.size, f"entry {first} stands where {expected} should: one is missing")
-    del entries[first - base :]
+    del entries[max(0, first - base) :]
     entries += some
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    start = size = 0
+    for position, entry in enumerate(entries):
+        if size and size + entry.size > FRAME_BYTES_MAX:
+            yield entries[start:position]
+            start, size = position, 0
+        size += entry.size
+    yield entries[start:]
 
 
 def _name(number: int) -> str:

@@ -12,7 +12,7 @@ class MemoryStorage:
     """Implements storage.port.Storage. The core has the log already; a snapshot is kept for followers."""
 
     def __init__(self) -> None:
-        self._chunks: tuple[bytes, ...] = ()
+        self._snapshot: tuple[SnapshotMeta, tuple[bytes, ...]] | None = None
 
     def open(self) -> Restored:
         """Nothing is remembered."""
@@ -24,13 +24,17 @@ class MemoryStorage:
     def install(self, meta: SnapshotMeta) -> None:
         """Nothing to write."""
 
-    def save_snapshot(self, meta: SnapshotMeta, chunks: Iterable[bytes]) -> None:  # noqa: ARG002
-        """Keep the chunks."""
-        self._chunks = tuple(chunks)
+    def save_snapshot(self, meta: SnapshotMeta, chunks: Iterable[bytes]) -> None:
+        """Keep the chunks, unless a newer snapshot is here."""
+        if self._snapshot is None or self._snapshot[0].index < meta.index:
+            self._snapshot = meta, tuple(chunks)
 
-    def read_snapshot(self) -> Iterator[bytes]:
-        """The chunks."""
-        return iter(self._chunks)
+    def read_snapshot(self) -> tuple[SnapshotMeta, Iterator[bytes]] | None:
+        """The latest and its chunks."""
+        if self._snapshot is None:
+            return None
+        meta, chunks = self._snapshot
+        return meta, iter(chunks)
 
     def compact(self, index: int) -> None:
         """Nothing to remove."""

@@ -31,8 +31,8 @@ class Storage(Protocol):
         """Make a snapshot durable in place of older ones."""
         ...
 
-    def read_snapshot(self) -> Iterator[bytes]:
-        """The latest snapshot's chunks."""
+    def read_snapshot(self) -> tuple[SnapshotMeta, Iterator[bytes]] | None:
+        """The latest snapshot and its chunks; it may be newer than one knows. None when there is none. Any thread."""
         ...
 
     def compact(self, index: int) -> None:

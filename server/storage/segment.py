@@ -19,8 +19,11 @@ VERSION: Final = 1
 VERSION_OFFSET: Final = 8
 HEADER: Final = struct.Struct(">8sIIQQI")
 """Magic, version, salt, number of the segment, first index, CRC-32 of these."""
-FRAME: Final = struct.Struct(">4sII")
-"""Mark, length of the body, CRC-32 of length and body, salted with the segment's salt."""
+FRAME: Final = struct.Struct(">4sIII")
+"""Mark, length of the body, CRC-32 of the length, CRC-32 of length and body; both salted with the segment's salt.
+
+Without the first a client's data full of marks would make the search for a good frame read all that follows at each.
+"""
 MARK: Final = b"\xc5frm"
 ENTRY: Final = struct.Struct(">QQBI")
 """Index, term, kind, length of the data."""
@@ -67,11 +70,10 @@ def frame(entries: Sequence[Entry], salt: int) -> bytes:
         parts.append(ENTRY.pack(entry.index, entry.term, entry.kind, len(entry.data)))
         parts.append(entry.data)
     body = b"".join(parts)
-    return FRAME.pack(MARK, len(body), _checksum(body, salt)) + body
-
-
-def _checksum(body: bytes | memoryview, salt: int) -> int:
-    return zlib.crc32(body, zlib.crc32(LENGTH.pack(len(body)), salt))
+    if len(body) > BODY_BYTES_MAX:
+        raise ValueError(f"a frame may have {BODY_BYTES_MAX} bytes; this one has {len(body)}")
+    start = zlib.crc32(LENGTH.pack(len(body)), salt)
+    return FRAME.pack(MARK, len(body), start, zlib.crc32(body, start)) + body
 
 
 def read_frame(data: bytes, offset: int, salt: int) -> tuple[list[Entry], int]:
@@ -90,14 +92,14 @@ def read_frame(data: bytes, offset: int, salt: int) -> tuple[list[Entry], int]:
 def _body(data: bytes, offset: int, salt: int) -> tuple[memoryview, int]:
     if offset + FRAME.size > len(data):
         raise Damage(offset, "a frame is cut off")
-    mark, length, checksum = FRAME.unpack_from(data, offset)
+    mark, length, start, checksum = FRAME.unpack_from(data, offset)
     end = offset + FRAME.size + length
-    if mark != MARK or length > BODY_BYTES_MAX:
+    if mark != MARK or length > BODY_BYTES_MAX or start != zlib.crc32(LENGTH.pack(length), salt):
         raise Damage(offset, "no frame begins here")
     if end > len(data):
         raise Damage(offset, "a frame is cut off")
     body = memoryview(data)[offset + FRAME.size : end]
-    if _checksum(body, salt) != checksum:
+    if zlib.crc32(body, start) != checksum:
         raise Damage(offset, "a frame's checksum is wrong")
     return body, end
 

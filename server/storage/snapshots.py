@@ -7,6 +7,7 @@ checksum of all: a file that is cut off anywhere is known to be. Called by `stor
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,6 +40,7 @@ class SnapshotFiles:
         self._files = files
         self._folder = folder
         self.latest: SnapshotMeta | None = None
+        self._choosing = threading.Lock()
 
     def recover(self) -> None:
         """Find the newest, check all of it, remove what is not whole or older. Corrupt when the newest is damaged."""
@@ -48,6 +50,7 @@ class SnapshotFiles:
         if whole:
             path = self._folder / whole[-1]
             self.latest = self._check(path)
+        self._files.sync_folder(self._folder)
         self._remove([name for name in names if name.endswith(ASIDE)] + whole[:-1])
 
     def _check(self, path: Path) -> SnapshotMeta:
@@ -64,17 +67,21 @@ class SnapshotFiles:
         if self.latest is not None and meta.index <= self.latest.index:
             return
         replace_file(self._files, self._folder / _name(meta), _encoded(meta, chunks))
-        self.latest = meta
+        with self._choosing:
+            self.latest = meta
         newest = _name(meta)
         self._remove([name for name in self._files.names(self._folder) if name.endswith(ENDING) and name < newest])
 
-    def read(self) -> Iterator[bytes]:
-        """The latest snapshot's chunks. Corrupt where one is damaged."""
-        if self.latest is None:
-            return iter(())
-        reader = _Reader(self._files, self._folder / _name(self.latest))
-        reader.meta()
-        return reader.blocks()
+    def read(self) -> tuple[SnapshotMeta, Iterator[bytes]] | None:
+        """The latest snapshot, and its chunks: Corrupt where one is damaged. None when there is none.
+
+        It is open when this returns, so that a newer one may remove it meanwhile.
+        """
+        with self._choosing:
+            if self.latest is None:
+                return None
+            reader = _Reader(self._files, self._folder / _name(self.latest))
+            return reader.meta(), reader.blocks()
 
     def _remove(self, names: list[str]) -> None:
         for name in names:

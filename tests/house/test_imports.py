@@ -20,6 +20,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.rpc": ("core", "server.state", "server.stream", "server.port", *CONNECT_CORES),
     "server.leader": ("core", "server.state", "server.stream", "server.port", "server.rpc", *CONNECT_CORES),
     "server.port": ("core",),
+    "server.driver": ("core", "server.raft", "server.storage"),
     "server.consensus": ("core", "server"),
     "server.server": ("core", "server", *CONNECT_CORES),
     "server.main": ("core", "server", *CONNECT_CORES),
