@@ -22,6 +22,7 @@ from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import RaftTuning, ServerOptions
 from chowk.server.driver.applied import Applied
+from chowk.server.driver.bootstrap import opened
 from chowk.server.driver.proposals import Proposals
 from chowk.server.driver.reads import Reads
 from chowk.server.driver.snapshots import Snapshots
@@ -30,19 +31,10 @@ from chowk.server.driver.transport import NoTransport, Transport
 from chowk.server.driver.writer import LogWriter
 from chowk.server.port import StateMachine
 from chowk.server.raft.core import Raft
-from chowk.server.raft.effects import Effects, Persist
+from chowk.server.raft.effects import Effects
 from chowk.server.raft.errors import BrokenInvariant, NotLeading, TooMuchUncommitted
 from chowk.server.raft.messages import InstallSnapshot, Message
-from chowk.server.raft.records import (
-    Configuration,
-    Entry,
-    EntryKind,
-    HardState,
-    Member,
-    Restored,
-    SnapshotMeta,
-    bootstrap_entry,
-)  # fmt: skip
+from chowk.server.raft.records import Configuration, Entry, EntryKind, Member, SnapshotMeta
 from chowk.server.raft.settings import Settings
 from chowk.server.storage.durable import DurableStorage
 from chowk.server.storage.errors import StorageError
@@ -105,12 +97,7 @@ class RaftConsensus:
 
     async def start(self) -> None:
         """Recover from disk and take part; a sole voter leads and has applied its whole log when this returns."""
-        restored = await self._writer.call(self._storage.open)
-        if restored.is_blank and self._bootstrap.members:
-            first = Persist(0, HardState(max(1, restored.hard_state.term), restored.hard_state.vote), None,
-                            (bootstrap_entry(self._bootstrap),))  # fmt: skip
-            await self._writer.call(lambda: self._storage.persist([first]))
-            restored = Restored(first.hard_state or HardState(), None, first.entries)
+        restored = await self._writer.call(lambda: opened(self._storage, self._bootstrap))
         self._restore()
         self._snapshots.log_bytes = sum(entry.size for entry in restored.entries if entry.index > self.applied_index)
         self._raft = Raft(self._member.id, restored, self._settings, self._rng, self._clock.now())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from chowk.core.runtime.tasks import TaskOwner
@@ -66,13 +67,12 @@ class LogWriter:
         run: list[Persist] = []
         for persist in group:
             if persist.install is not None:
-                before = [*run, Persist(0, persist.hard_state)]
-                await self.call(lambda writes=before: self._storage.persist(writes))  # type: ignore[misc]
-                await self.call(lambda meta=persist.install: self._storage.install(meta))  # type: ignore[misc]
+                await self.call(partial(self._storage.persist, [*run, Persist(0, persist.hard_state)]))
+                await self.call(partial(self._storage.install, persist.install))
                 self._installed()
                 run = []
             run.append(persist)
-        await self.call(lambda: self._storage.persist(run))
+        await self.call(partial(self._storage.persist, run))
 
     async def close(self) -> None:
         """End what was begun, and let go of the disk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,22 @@ def test_data_that_looks_like_a_frame_does_not_make_a_torn_end_look_like_damage_
     path = fill(tmp_path, (*WRITES[:1], (Entry(2, 1, data=fake * 3),)))
     path.write_bytes(path.read_bytes()[:-1])
     assert reopen(tmp_path).entries == ENTRIES[:1]
+
+
+def test_data_full_of_marks_does_not_make_a_start_read_the_rest_of_the_log_at_each_of_them(tmp_path: Path) -> None:
+    marks = (segment.MARK + (4_000_000).to_bytes(4, "big")) * 500_000
+    path = fill(tmp_path, (*WRITES[:1], (Entry(2, 1, data=marks),)))
+    path.write_bytes(path.read_bytes()[:-1])
+    started = time.process_time()
+    assert reopen(tmp_path).entries == ENTRIES[:1]
+    assert time.process_time() - started < 10
+
+
+def test_a_write_too_long_for_a_frame_is_cut_into_several(tmp_path: Path) -> None:
+    entries = tuple(Entry(index, 1, data=bytes(8 * 1024 * 1024)) for index in range(1, 10))
+    fill(tmp_path, (entries,))
+    assert reopen(tmp_path).entries == entries
+    assert all(size < 40 * 1024 * 1024 for size in (path.stat().st_size for path in (tmp_path / "log").iterdir()))
 
 
 def test_entries_that_another_leader_replaces_are_replaced_and_those_before_them_stay(tmp_path: Path) -> None:
