@@ -15,7 +15,8 @@ from typing import Final
 from chowk.server.raft.records import Entry, EntryKind
 
 MAGIC: Final = b"chowklog"
-VERSION: Final = 1
+VERSION: Final = 2
+"""1 had no checksum of a frame's length."""
 VERSION_OFFSET: Final = 8
 HEADER: Final = struct.Struct(">8sIIQQI")
 """Magic, version, salt, number of the segment, first index, CRC-32 of these."""
