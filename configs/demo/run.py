@@ -5,6 +5,7 @@ Runs until Ctrl-C and leaves nothing behind: every process it started ends, its 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -91,10 +92,14 @@ def refuse_taken_ports() -> None:
         sys.exit("the demo cannot start:\n  " + "\n  ".join(taken) + "\nstop what holds them and try again")
 
 
-def wait_until_ready(scene: Scene) -> None:
-    """Return when every check passes and the upstreams answer; exit with the log's end when that takes too long."""
+def wait_until_ready(scene: Scene, stop: threading.Event) -> bool:
+    """True when every check passes and the upstreams answer, False when `stop` came first. Exits with the log's end when
+    something died, or took too long.
+    """
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
+        if stop.is_set():
+            return False
         dead = [name for name, process in scene.processes.items() if process.poll() is not None]
         if dead:
             break
@@ -103,11 +108,10 @@ def wait_until_ready(scene: Scene) -> None:
             if len(checks) >= 4 and all(check["Status"] == "passing" for check in checks):
                 with urllib.request.urlopen("http://127.0.0.1:8080/", timeout=5) as reply:
                     reply.read()
-                return
+                return True
         except (OSError, urllib.error.URLError, ValueError):
             pass
-        time.sleep(0.1)
-    scene.close()
+        stop.wait(0.1)
     tail = scene.log_path.read_text(errors="replace").splitlines()[-25:]
     sys.exit("the demo did not come up; the end of its log:\n  " + "\n  ".join(tail))
 
@@ -130,13 +134,13 @@ def print_what_to_try(scene: Scene, started: float) -> None:
         ("Kill an instance: DNS and the mesh drop it within 2 s", f"kill {victim}"),
         ("Everything the catalog knows", f"{chowk} catalog services -tags"),
     ]  # fmt: skip
-    print(f"\nchowk runs: agent, server, 4 services, 4 sidecars, up in {time.monotonic() - started:.1f} s.")
-    print(f"HTTP API {API}, DNS 127.0.0.1:8600, log {scene.log_path}\n")
+    say(f"\nchowk runs: agent, server, 4 services, 4 sidecars, up in {time.monotonic() - started:.1f} s.")
+    say(f"HTTP API {API}, DNS 127.0.0.1:8600, log {scene.log_path}\n")
     if dig != "dig":
-        print(f"(to try the DNS line, install {dig})\n")
+        say(f"(to try the DNS line, install {dig})\n")
     for what, command in rows:
-        print(f"  {paint('# ' + what, '2')}\n  {command}\n")
-    print("Ctrl-C ends it all. Health, live:\n")
+        say(f"  {paint('# ' + what, '2')}\n  {command}\n")
+    say("Ctrl-C ends it all. Health, live:\n")
 
 
 def paint(text: str, code: str) -> str:
@@ -161,7 +165,8 @@ def show_health(stop: threading.Event) -> None:
         if sys.stdout.isatty():
             counts = {status: sum(check["Status"] == status for check in checks) for status in COLOURS}
             text = "  ".join(paint(f"{count} {status}", COLOURS[status]) for status, count in counts.items() if count)
-            print(f"\r\033[K  {text}", end="", flush=True)
+            with contextlib.suppress(OSError):
+                print(f"\r\033[K  {text}", end="", flush=True)
 
 
 def print_change(before: dict[str, object] | None, now: dict[str, object] | None) -> None:
@@ -174,9 +179,16 @@ def print_change(before: dict[str, object] | None, now: dict[str, object] | None
     clear = "\r\033[K" if sys.stdout.isatty() else ""
     first_line = str(now["Output"]).strip().partition("\n")[0] if now and status != "passing" else ""
     shown = paint(f"{status:<9}", COLOURS.get(status, "2"))
-    print(
-        f"{clear}  {time.strftime('%H:%M:%S')}  {name:<34}{shown}  {check['Name']}  {first_line}".rstrip(), flush=True
-    )
+    say(f"{clear}  {time.strftime('%H:%M:%S')}  {name:<34}{shown}  {check['Name']}  {first_line}".rstrip())
+
+
+def say(*lines: str) -> None:
+    """Print; whoever read us may have gone (a closed terminal, the end of a pipe), and that must stop nothing here."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
@@ -191,15 +203,15 @@ def main() -> None:
         try:
             for name, arguments in APPS.items():
                 scene.start(name, [sys.executable, str(HERE / "app.py"), name, *arguments])
-            print("starting the agent and its mesh ...", flush=True)
+            say("starting the agent and its mesh ... (Ctrl-C stops)")
             scene.start("agent", [sys.executable, "-m", "chowk", "agent", "-dev", "-config-dir", str(HERE)])
-            wait_until_ready(scene)
-            print_what_to_try(scene, started)
-            threading.Thread(target=show_health, args=(stop,), daemon=True).start()
+            if wait_until_ready(scene, stop):
+                print_what_to_try(scene, started)
+                threading.Thread(target=show_health, args=(stop,), daemon=True).start()
             while not stop.wait(0.5) and scene.processes["agent"].poll() is None:
                 continue
         finally:
-            print("\nstopping ...", flush=True)
+            say("", "stopping ...")
             scene.close()
 
 
