@@ -22,7 +22,7 @@ from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import RaftTuning, ServerOptions
 from chowk.server.driver.applied import Applied
-from chowk.server.driver.bootstrap import opened
+from chowk.server.driver.bootstrap import opened, refuse_foreign
 from chowk.server.driver.proposals import Proposals
 from chowk.server.driver.reads import Reads
 from chowk.server.driver.snapshots import Snapshots
@@ -100,7 +100,10 @@ class RaftConsensus:
         restored = await self._writer.call(lambda: opened(self._storage, self._bootstrap))
         self._restore()
         self._snapshots.log_bytes = sum(entry.size for entry in restored.entries if entry.index > self.applied_index)
-        self._raft = Raft(self._member.id, restored, self._settings, self._rng, self._clock.now())
+        raft = Raft(self._member.id, restored, self._settings, self._rng, self._clock.now())
+        if self._bootstrap.voters == (self._member.id,):
+            refuse_foreign(raft.configuration, self._member)
+        self._raft = raft
         self._tasks.spawn(self._keep_time(), "timer")
         self._pump()
         if self._raft.configuration.voters == (self._member.id,):

@@ -50,6 +50,7 @@ class Launching:
         self._clock = clock
         self._client: LauncherClient | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._ending = False
         self._tasks = TaskOwner("launching")
 
     async def launch(self, proxy_id: str) -> int:
@@ -74,6 +75,7 @@ class Launching:
         if self._client is None or self._client.closed:
             self._client = await self._dial()
         if self._client is None:
+            await self._end_unreached()
             return
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -87,6 +89,19 @@ class Launching:
                 await self._process.wait()
         except (ChowkError, OSError) as error:
             log.warning("cannot stop the proxy launcher", error=str(error))
+
+    async def _end_unreached(self) -> None:
+        """End a launcher of ours that does not listen yet: nobody would ever ask it to end. It has forked nothing."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        self._ending = True
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
     async def close(self) -> None:
         """Let go of the launcher; it lives on unless `stop_all` ended it."""
@@ -135,5 +150,5 @@ class Launching:
 
     async def _reap(self, process: asyncio.subprocess.Process) -> None:
         status = await process.wait()
-        if status != 0:
+        if status != 0 and not self._ending:
             log.error("the proxy launcher died; its proxies live on", status=status)

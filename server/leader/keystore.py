@@ -7,6 +7,7 @@ durable. Called by `server.leader.authority`, in a thread: these calls wait for 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -55,8 +56,11 @@ class DiskKeys:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            raise OSError(f"{path} is not a file: put the key back there, or remove it to get a new root")
         with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
             if mode & 0o077:
                 raise PermissionError(f"{path} may be read by others (mode {mode & 0o777:o}): run chmod 600 on it")
             return file.read(KEY_BYTES_MAX)
