@@ -10,6 +10,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -37,6 +38,7 @@ from chowk.core.errors import ChowkError
 from chowk.core.records.node import Node
 from chowk.core.runtime import logging
 from chowk.core.runtime.clock import SystemClock
+from chowk.core.runtime.sockets import is_taken
 from chowk.core.server_options import ServerOptions
 from chowk.dns.server import DnsServer
 from chowk.dns.settings import DnsSettings
@@ -74,11 +76,17 @@ class Agent:
         self.views = Views(self.client, self._clock)
         registrations = Registrations(self._folder.data_dir) if self._folder.data_dir else None
         ports = range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1)
-        self.local = LocalState(node, self._clock, registrations, ports)
+        self.local = LocalState(node, self._clock, registrations, ports, partial(is_taken, node.address))
         self.local.load(config.services, config.checks)
         interval_s = config.checks_config.check_update_interval_s
         self.syncer = Syncer(self.local, self.client, self._clock, check_update_interval_s=interval_s)
-        self.checks = CheckScheduler(self.local, config.checks_config, self._clock, client=self.client)
+        self.checks = CheckScheduler(
+            self.local,
+            config.checks_config,
+            self._clock,
+            client=self.client,
+            veto=lambda name: self.proxies.listen_error(name),
+        )
         self.proxies = ProxySupervisor(
             lambda: self.config, self.local, self.views, self.client, run_dir, self._clock, self.checks.hasten
         )

@@ -49,7 +49,9 @@ class _Running(msgspec.Struct):
 
 
 class CheckScheduler:
-    """`client` is for aliases of other nodes; without it they stay as they are."""
+    """`client` is for aliases of other nodes; without it they stay as they are. `veto` says of a service id why it cannot be
+    up, whatever answers at its address ("" else): a sidecar whose port another process took.
+    """
 
     def __init__(
         self,
@@ -59,8 +61,10 @@ class CheckScheduler:
         *,
         client: Caller | None = None,
         rng: Random | None = None,
+        veto: Callable[[str], str] = lambda _service_id: "",
     ) -> None:
         self._local = local
+        self._veto = veto
         self._config = config
         self._clock = clock
         self._client = client
@@ -190,6 +194,10 @@ class CheckScheduler:
         self._report(check_id, outcome.status, bounded(outcome.output, OUTPUT_BYTES_MAX))
 
     def _report(self, check_id: str, status: str, output: str) -> None:
+        entry = self._local.checks.get(check_id)
+        reason = self._veto(entry.check.service_id) if entry is not None and status != CRITICAL else ""
+        if reason:
+            status, output = CRITICAL, reason
         try:
             self._update(check_id, status, output)
         except NotFound:

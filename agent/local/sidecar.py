@@ -7,7 +7,8 @@ agent's range, and two checks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -87,22 +88,29 @@ def _default_checks(sidecar: ServiceDefinition, proxy: ConnectProxy, parent_id: 
     )
 
 
-def choose_port(ports: range, remembered: Mapping[str, int], used: Collection[int], sidecar: str) -> int:
+def choose_port(
+    ports: range,
+    remembered: Mapping[str, int],
+    used: Collection[int],
+    sidecar: str,
+    is_taken: Callable[[int], bool] = lambda _port: False,
+) -> int:
     """The port of `sidecar`: the one it had, else the lowest that nobody has had, else the lowest that nobody uses.
 
     `remembered` maps sidecar ids to ports they were given, also of sidecars that are gone; `used` are the ports of other
-    services. InvalidRequest when every port is in use.
+    services; `is_taken` tells of a port that a process of this host listens on. The port it had is not asked about: its own
+    proxy, of before a restart, may be listening there. InvalidRequest when every port is in use.
     """
     before = remembered.get(sidecar)
     if before in ports and before not in used:
         return int(before or 0)
     had = set(remembered.values())
     free = [port for port in ports if port not in used]
-    fresh = next((port for port in free if port not in had), None)
-    if fresh is not None:
-        return fresh
-    if free:
-        return free[0]
+    fresh = (port for port in free if port not in had)
+    again = (port for port in free if port in had)
+    chosen = next((port for port in chain(fresh, again) if not is_taken(port)), None)
+    if chosen is not None:
+        return chosen
     span = f"{ports.start}-{ports.stop - 1}" if len(ports) else "none is configured"
     raise InvalidRequest(
         f"none left in the configured sidecar port range ({span}) for {sidecar}; "

@@ -45,7 +45,14 @@ CHECKS_MAX: Final = 50_000
 class LocalState:
     """`registrations` None keeps nothing over a restart (-dev). `sidecar_ports` are given to sidecars that name no port."""
 
-    def __init__(self, node: Node, clock: Clock, registrations: Registrations | None, sidecar_ports: range) -> None:
+    def __init__(
+        self,
+        node: Node,
+        clock: Clock,
+        registrations: Registrations | None,
+        sidecar_ports: range,
+        is_taken: Callable[[int], bool] = lambda _port: False,
+    ) -> None:
         self.node = node
         self._clock = clock
         self._registrations = registrations
@@ -58,6 +65,7 @@ class LocalState:
         self._changed = False
         self._loaded = False
         self._reserved: frozenset[int] = frozenset()
+        self._is_taken = is_taken
         self._remembered = registrations.sidecar_ports() if registrations else {}
         self._states = registrations.states() if registrations else {}
         self.services: Mapping[str, LocalService] = MappingProxyType(self._services)
@@ -254,7 +262,8 @@ class LocalState:
         used = self._reserved | {entry.service.port for key, entry in self._services.items() if key != name}
         used |= {definition.port}
         asked = definition.connect.sidecar_service if definition.connect else None
-        port = 0 if asked and asked.port else choose_port(self._ports, self._remembered, used, name)
+        port = asked.port if asked else 0
+        port = port or choose_port(self._ports, self._remembered, used, name, self._is_taken)
         return expand_sidecar(definition, port)
 
     def _admit(self, definition: ServiceDefinition, sidecar: ServiceDefinition | None) -> None:

@@ -135,6 +135,12 @@ class ProxySupervisor:
         """The snapshots of a proxy registered here."""
         return self._sources.get(proxy_id)
 
+    def listen_error(self, proxy_id: str) -> str:
+        """Why the public listener of a proxy of ours is not up, as it says itself; "" when it is, or nothing is known."""
+        attachment = self._control.attached.get(proxy_id)
+        report = attachment.report if attachment else None
+        return report.inbound_error if report else ""
+
     def status(self) -> tuple[ProxyStatus, ...]:
         """Every sidecar registered here, by id."""
         return tuple(self._status(proxy_id) for proxy_id in sorted(self._sources))

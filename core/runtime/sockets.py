@@ -52,6 +52,17 @@ def bind_unix(path: Path, mode: int = 0o600, backlog: int = 512) -> socket.socke
     return sock
 
 
+def is_taken(host: str, port: int) -> bool:
+    """Whether somebody listens on that TCP port now. False also when `host` is no address of this machine."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
 def _bind(host: str, port: int, kind: socket.SocketKind, purpose: str) -> socket.socket:
     protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

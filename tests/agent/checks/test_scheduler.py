@@ -275,3 +275,28 @@ def test_hastened_checks_of_a_service_run_now_and_others_wait_for_their_turn() -
         assert local.checks["other"].check.output == ""
 
     play(scene)
+
+
+def test_what_answers_in_place_of_a_sidecar_that_could_not_listen_does_not_make_it_healthy() -> None:
+    async def run() -> None:
+        local, clock = make_local(), ManualClock()
+        stranger = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        port = stranger.sockets[0].getsockname()[1]
+        scheduler = CheckScheduler(
+            local, ChecksConfig(), clock, veto=lambda name: "the port is taken" if name == "web" else ""
+        )
+        await scheduler.start()
+        try:
+            checks = (CheckDefinition(id="listens", tcp=f"127.0.0.1:{port}", interval_s=1000, timeout_s=5),)
+            local.load((ServiceDefinition(name="web", checks=checks),), ())
+            await settle()
+            scheduler.hasten("web")
+            async with asyncio.timeout(10):
+                while not local.checks["listens"].check.output:
+                    await asyncio.sleep(0)
+            assert (local.checks["listens"].check.output, status(local, "listens")) == ("the port is taken", "critical")
+        finally:
+            await scheduler.close()
+            stranger.close()
+
+    asyncio.run(run())
