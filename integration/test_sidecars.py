@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -68,3 +69,42 @@ def test_one_sidecar_alone_can_be_left_to_the_user(tmp_path: Path) -> None:
             agent.write("main.hcl", mesh_hcl(web.port, api.port, upstream))
             agent.put("/v1/agent/reload")
             eventually(lambda: fetch(upstream) == "api", f"a reload launches it\n{agent.log()}")
+
+
+def test_two_agents_of_one_host_share_a_range_of_ports(tmp_path: Path) -> None:
+    upstreams = [free_port(), free_port()]
+    with HttpApp("web") as web, HttpApp("api") as api:
+        hcl = mesh_hcl(web.port, api.port, upstreams[0])
+        other = hcl.replace(str(upstreams[0]), str(upstreams[1]))
+        with AgentProcess(tmp_path / "one", hcl) as one:
+            eventually(lambda: fetch(upstreams[0]) == "api", f"the first mesh is up\n{one.log()}")
+            with AgentProcess(tmp_path / "two", other) as two:
+                eventually(lambda: fetch(upstreams[1]) == "api", f"the second mesh is up\n{two.log()}")
+                ports = {agent.get("/v1/catalog/connect/api")[0]["ServicePort"] for agent in (one, two)}
+                assert len(ports) == 2
+            assert fetch(upstreams[0]) == "api"
+
+
+def test_a_sidecar_whose_port_somebody_else_has_is_critical_and_says_who(tmp_path: Path) -> None:
+    upstream = free_port()
+    with HttpApp("web") as web, HttpApp("api") as api, socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        hcl = mesh_hcl(web.port, api.port, upstream).replace(
+            "sidecar_service { }", f"sidecar_service {{ port = {port} }}"
+        )
+        with AgentProcess(tmp_path, hcl) as agent:
+
+            def listening() -> dict[str, str]:
+                checks = agent.get("/v1/agent/checks").values()
+                return next(
+                    check
+                    for check in checks
+                    if check["Name"] == "Connect Sidecar Listening" and "api" in check["ServiceID"]
+                )
+
+            eventually(lambda: f"port {port} on 127.0.0.1 is taken by" in agent.log(), "the log names the holder")
+            assert listening()["Status"] == "critical"
+            assert refused(upstream)
+            holder.close()
+            eventually(lambda: fetch(upstream) == "api", f"it takes the port once that is free\n{agent.log()}", 20)
+            assert listening()["Status"] == "passing"
