@@ -50,7 +50,7 @@ root = LazyGroup(
     epilog="`chowk COMMAND -help` shows a command's flags and examples. Flags take one dash or two.",
     params=[
         click.Option(
-            ["--version", "-version"], is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+            ["--version", "-version", "-v"], is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
             help="Show the version and exit.",
         )
     ],

@@ -160,7 +160,6 @@ def given_flags(dev: bool, node_meta: tuple[str, ...], settings: dict[str, Any])
 
 def run_agent(config: Any, load: Callable[[], Any]) -> int:
     """Run until it ends; the exit code."""
-    import structlog
     import uvloop
 
     from chowk.agent.boot import Agent
@@ -170,15 +169,12 @@ def run_agent(config: Any, load: Callable[[], Any]) -> int:
 
     raise_open_files()  # the children inherit it
     logging.configure(config.log_level, json=config.log_json, process="agent")
-    log = structlog.get_logger("chowk.agent")
-
     async def serve() -> int:
         agent = Agent(config, load)
         agent.follow_signals()
         try:
             await agent.start()
         except (ChowkError, OSError) as error:
-            log.error("the agent cannot start")
             click.echo(f"Error: {error.strerror or error if isinstance(error, OSError) else error}", err=True)
             await agent.close()
             return 1
