@@ -165,6 +165,16 @@ class Agent:
         """Leave the cluster and stop."""
         self._ask_stop("leave", True)
 
+    def listening(self) -> dict[str, str]:
+        """Where HTTP and DNS listen: also what the kernel gave for port 0. Called by the command, for its banner."""
+        config = self.config
+        places = {}
+        if config.ports.http >= 0:
+            places["HTTP"] = ", ".join(f"{host}:{self.http.port}" for host in config.addresses.http)
+        if config.ports.dns >= 0:
+            places["DNS"] = ", ".join(f"{host}:{self.dns.port}" for host in config.addresses.dns)
+        return places
+
     def members(self) -> list[dict[str, Any]]:
         """This host as Consul's `agent/members` shows one; gossip will add the others."""
         config = self.config
@@ -205,7 +215,7 @@ class Agent:
 
     async def _start_listeners(self) -> None:
         config = self.config
-        if config.ports.http > 0:
+        if config.ports.http >= 0:
             context = ApiContext(
                 config=lambda: self.config,
                 client=self.client,
@@ -225,7 +235,7 @@ class Agent:
             await self._start(self.http)
         lookup = ViewLookup(self.views, self.client, config.datacenter, self._clock)
         self.dns = DnsServer(lookup, dns_settings(config), config.node_name, config.datacenter, self._clock, self._rng)
-        if config.ports.dns > 0:
+        if config.ports.dns >= 0:
             await self.dns.start(config.addresses.dns, config.ports.dns)
             self._closers.append(self.dns.close)
 

@@ -179,7 +179,7 @@ def run_agent(config: Any, load: Callable[[], Any]) -> int:
             await agent.close()
             return 1
         _write_pid(config.pid_file)
-        click.echo(_banner(config))
+        click.echo(_banner(config, agent.listening()))
         sys.stdout.flush()
         try:
             await agent.run()
@@ -192,13 +192,12 @@ def run_agent(config: Any, load: Callable[[], Any]) -> int:
         return runner.run(serve())
 
 
-def _banner(config: Any) -> str:
+def _banner(config: Any, places: dict[str, str]) -> str:
     rows = {
         "Node name": f"'{config.node_name}'",
         "Datacenter": f"'{config.datacenter}'",
         "Server": f"{str(config.server).lower()} (in memory: {str(config.dev).lower()})",
-        "HTTP": ", ".join(f"{host}:{config.ports.http}" for host in config.addresses.http),
-        "DNS": ", ".join(f"{host}:{config.ports.dns}" for host in config.addresses.dns),
+        **places,
         "Services": str(len(config.services)),
     }
     lines = [f"{key:>12}: {value}" for key, value in rows.items()]
