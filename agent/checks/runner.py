@@ -19,12 +19,17 @@ from chowk.core.runtime.clock import Clock
 log = structlog.get_logger("chowk.checks")
 INTERVAL_S: Final = 10.0
 INTERVAL_S_MIN: Final = 0.1
+SOON_S: Final = 2.0
+"""A check whose status is one of before a restart runs within this time, however long its interval."""
+
 FRAME_BYTES: Final = 512
 """What our own words around a target's output may add to it."""
 
 
 class Runner:
-    """`report(status, output)` is called after each run that leaves the check in a status. `at_once`: not staggered."""
+    """`report(status, output)` is called after each run that leaves the check in a status. `soon`: the first within SOON_S;
+    `at_once`: not staggered.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Runner:
         rng: Random,
         *,
         at_once: bool = False,
+        soon: bool = False,
     ) -> None:
         self._definition = definition
         self._check = check
@@ -43,7 +49,8 @@ class Runner:
         self._slots = slots
         self._clock = clock
         self._interval_s = max(definition.interval_s or INTERVAL_S, INTERVAL_S_MIN)
-        self._first_s = 0.0 if at_once else rng.uniform(0.0, self._interval_s)
+        within_s = min(self._interval_s, SOON_S) if soon else self._interval_s
+        self._first_s = 0.0 if at_once else rng.uniform(0.0, within_s)
         self._thresholds = Thresholds(definition)
 
     async def run(self) -> None:

@@ -164,7 +164,9 @@ class CheckScheduler:
                 return
             slots = self._scripts if definition.type in ("script", "os_service") else self._runs
             report_status = partial(self._report, check_id)
-            runner = Runner(definition, check, report_status, slots, self._clock, self._rng, at_once=at_once)
+            runner = Runner(
+                definition, check, report_status, slots, self._clock, self._rng, at_once=at_once, soon=entry.restored
+            )
             running.task = self._tasks.spawn(runner.run(), f"{definition.type}:{check_id}")
 
     def _end(self, check_id: str) -> None:

@@ -39,11 +39,14 @@ class LocalService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocalCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One check of this agent; `definition` has its id and service id filled in. `source` is FILE or API."""
+    """One check of this agent; `definition` has its id and service id filled in. `source` is FILE or API. `restored`: its
+    status is what it said before the agent was restarted, and no run has confirmed it yet.
+    """
 
     definition: CheckDefinition
     check: HealthCheck
     source: str
+    restored: bool = False
 
 
 def service_record(definition: ServiceDefinition) -> NodeService:

@@ -1,7 +1,7 @@
 """What was registered over the API, kept on disk so that a restarted agent still has it. Called by `agent.local.state`.
 
-`services/<hash>.json` and `checks/<hash>.json` hold one definition each, `checks/state/<hash>.json` the last status of a
-TTL check, `sidecar-ports.json` the ports given to sidecars. Names are hashes of ids, so no id can point outside the folder.
+`services/<hash>.json` and `checks/<hash>.json` hold one definition each, `checks/state/<hash>.json` the last status of
+a check, `sidecar-ports.json` the ports given to sidecars. Names are hashes of ids, so no id can point outside the folder.
 A file that cannot be read is reported, renamed to `….corrupt` and passed over: one bad file never keeps an agent down.
 """
 
@@ -17,21 +17,28 @@ import msgspec
 import structlog
 
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
+from chowk.core.records.check import STATUSES
 from chowk.core.runtime.files import sync_folder, write_durably
 
 log = structlog.get_logger("chowk.local")
 T = TypeVar("T")
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 FILES_MAX: Final = 20_000
+STATES_MAX: Final = 50_000
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class CheckState(msgspec.Struct, frozen=True, kw_only=True):
-    """The last status of a check, and when it was given (Unix seconds: the only clock that outlives a restart)."""
+    """The last status of a check, and when it was given (Unix seconds: the only clock that outlives a restart); under which
+    boot of the kernel, and a digest of what the check looked at ("": written by a version that did not tell).
+    """
 
     check_id: str
     status: str
     output: str
     saved_at_s: float
+    boot_id: str = ""
+    digest: str = ""
 
 
 class SidecarPorts(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +48,13 @@ class SidecarPorts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registrations:
-    """Keeps definitions under `data_dir`. Saving and removing are durable when they return; OSError as the disk gives."""
+    """Keeps definitions under `data_dir`. Saving and removing are durable when they return; OSError as the disk gives.
 
-    def __init__(self, data_dir: Path) -> None:
+    `boot_id` names this boot of the kernel; None asks the kernel, "" means that nobody knows.
+    """
+
+    def __init__(self, data_dir: Path, boot_id: str | None = None) -> None:
+        self.boot_id = _running_boot() if boot_id is None else boot_id
         self._services = data_dir / "services"
         self._checks = data_dir / "checks"
         self._states = self._checks / "state"
@@ -61,7 +72,13 @@ class Registrations:
 
     def states(self) -> dict[str, CheckState]:
         """The kept statuses, by check id."""
-        return {state.check_id: state for state in _read_all(self._states, CheckState)}
+        found = {}
+        for state in _read_all(self._states, CheckState, STATES_MAX):
+            if state.status in STATUSES:
+                found[state.check_id] = state
+            else:
+                log.error("a kept status is none; it is passed over", check=state.check_id, status=state.status)
+        return found
 
     def sidecar_ports(self) -> dict[str, int]:
         """The ports that sidecars were given."""
@@ -81,7 +98,7 @@ class Registrations:
         write_durably(self._ports, _encode(SidecarPorts(ports=dict(sorted(ports.items())))))
 
     def save_state(self, state: CheckState) -> None:
-        """Keep a status: whole or not at all, but not fsynced, since the next report repeats it."""
+        """Keep a status: whole or not at all, but not fsynced, since it is worth nothing after a power cut."""
         path = _path(self._states, state.check_id)
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(_encode(state))
@@ -93,6 +110,8 @@ class Registrations:
         for path in self._states.glob("*.json"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+        for path in self._states.glob("*.tmp"):
+            path.unlink(missing_ok=True)
 
     def remove_service(self, service_id: str) -> None:
         """Forget a service; nothing happens when it was not kept."""
@@ -120,11 +139,18 @@ def _remove(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _read_all(folder: Path, kind: type[T]) -> list[T]:
+def _running_boot() -> str:
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _read_all(folder: Path, kind: type[T], limit: int = FILES_MAX) -> list[T]:
     paths = sorted(folder.glob("*.json"))
-    if len(paths) > FILES_MAX:
-        log.error("too many kept registrations; the rest is passed over", folder=str(folder), limit=FILES_MAX)
-    found = (_read(path, kind) for path in paths[:FILES_MAX])
+    if len(paths) > limit:
+        log.error("too many kept registrations; the rest is passed over", folder=str(folder), limit=limit)
+    found = (_read(path, kind) for path in paths[:limit])
     return [value for value in found if value is not None]
 
 

@@ -26,7 +26,8 @@ from chowk.agent.local.entries import (
     service_maintenance,
     service_record,
 )
-from chowk.agent.local.registrations import CheckState, Registrations
+from chowk.agent.local.health import KeptHealth
+from chowk.agent.local.registrations import Registrations
 from chowk.agent.local.sidecar import choose_port, expand_sidecar, sidecar_id
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
 from chowk.core.errors import InternalError, InvalidRequest, NotFound
@@ -54,7 +55,6 @@ class LocalState:
         is_taken: Callable[[int], bool] = lambda _port: False,
     ) -> None:
         self.node = node
-        self._clock = clock
         self._registrations = registrations
         self._ports = sidecar_ports
         self._services: dict[str, LocalService] = {}
@@ -67,7 +67,7 @@ class LocalState:
         self._reserved: frozenset[int] = frozenset()
         self._is_taken = is_taken
         self._remembered = registrations.sidecar_ports() if registrations else {}
-        self._states = registrations.states() if registrations else {}
+        self._health = KeptHealth(registrations, clock)
         self.services: Mapping[str, LocalService] = MappingProxyType(self._services)
         """By service id; a live view."""
         self.checks: Mapping[str, LocalCheck] = MappingProxyType(self._checks)
@@ -140,13 +140,12 @@ class LocalState:
         entry = self._known_check(check_id)
         if status not in STATUSES:
             raise InvalidRequest(f'Invalid check status: "{status}"')
-        if entry.definition.ttl_s and self._registrations is not None:
-            self._remember_state(CheckState(check_id=check_id, status=status, output=output, saved_at_s=self._wall()))
-        if entry.check.status == status and entry.check.output == output:
+        self._health.note(entry.definition, status, output)
+        if entry.check.status == status and entry.check.output == output and not entry.restored:
             return
         with self._change():
             check = msgspec.structs.replace(entry.check, status=status, output=output)
-            self._set_check(msgspec.structs.replace(entry, check=check))
+            self._set_check(msgspec.structs.replace(entry, check=check, restored=False))
 
     # --- maintenance
 
@@ -196,9 +195,8 @@ class LocalState:
                 self._load_check(check)
             if not self._loaded:
                 self._restore_checks()
-                self._keep(lambda kept: kept.keep_states_of(self._checks))
+                self._health.settle(entry.definition for entry in self._checks.values())
             self._loaded = True
-            self._states = {}
             self._reserved = frozenset()
 
     def _load_service(self, definition: ServiceDefinition) -> None:
@@ -243,6 +241,7 @@ class LocalState:
 
     def _shadowed(self, what: str, name: str, forget: Callable[[Registrations], None]) -> None:
         log.warning(f"a {what} registered over the API is replaced by the one of a file", id=name)
+        self._health.forget(name)
         self._keep(forget)
 
     def _defined_checks(self) -> set[str]:
@@ -315,10 +314,11 @@ class LocalState:
         check = check_record(
             definition, self.node.node, owner.service if owner else None, before.check if before else None
         )
-        state = self._states.get(definition.id)
-        if before is None and state is not None and abs(self._wall() - state.saved_at_s) <= definition.ttl_s:
+        state = self._health.before(definition) if before is None else None
+        if state is not None:
             check = msgspec.structs.replace(check, status=state.status, output=state.output)
-        self._set_check(LocalCheck(definition=definition, check=check, source=source))
+        restored = state is not None and not definition.ttl_s
+        self._set_check(LocalCheck(definition=definition, check=check, source=source, restored=restored))
 
     def _set_check(self, entry: LocalCheck) -> None:
         self._changed = self._changed or self._checks.get(entry.definition.id) != entry
@@ -338,6 +338,7 @@ class LocalState:
 
     def _remove_check(self, check_id: str) -> None:
         self._keep(lambda kept: kept.remove_check(check_id))
+        self._health.forget(check_id)
         self._changed = True
         entry = self._checks.pop(check_id, None)
         if entry is not None:
@@ -362,13 +363,6 @@ class LocalState:
         self._remembered[sidecar.id] = sidecar.port
         self._keep(lambda kept: kept.save_sidecar_ports(self._remembered))
 
-    def _remember_state(self, state: CheckState) -> None:
-        try:
-            if self._registrations is not None:
-                self._registrations.save_state(state)
-        except OSError as error:
-            log.warning("a check's status could not be kept", check=state.check_id, error=str(error))
-
     def _keep(self, write: Callable[[Registrations], None]) -> None:
         if self._registrations is None:
             return
@@ -376,9 +370,6 @@ class LocalState:
             write(self._registrations)
         except OSError as error:
             raise InternalError(f"the registration could not be kept on disk: {error.strerror}") from error
-
-    def _wall(self) -> float:
-        return self._clock.wall()
 
     @contextmanager
     def _change(self) -> Iterator[None]:
