@@ -82,13 +82,17 @@ class Launching:
                 await self._client.shutdown()
                 if self._process is not None:
                     await self._process.wait()
-        except TimeoutError:
-            log.warning("the proxy launcher does not stop; killing it")
-            if self._process is not None:
-                self._process.kill()
-                await self._process.wait()
-        except (ChowkError, OSError) as error:
-            log.warning("cannot stop the proxy launcher", error=str(error))
+        except (TimeoutError, ChowkError, OSError) as error:
+            log.warning("the proxy launcher does not stop; killing it", error=str(error))
+            await self._kill()
+
+    async def _kill(self) -> None:
+        """End a launcher of ours that no longer answers, frozen say. Its proxies are told to end over their own streams."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            self._ending = True
+            process.kill()
+            await process.wait()
 
     async def _end_unreached(self) -> None:
         """End a launcher of ours that does not listen yet: nobody would ever ask it to end. It has forked nothing."""
@@ -100,8 +104,7 @@ class Launching:
         try:
             await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
         except TimeoutError:
-            process.kill()
-            await process.wait()
+            await self._kill()
 
     async def close(self) -> None:
         """Let go of the launcher; it lives on unless `stop_all` ended it."""
