@@ -169,6 +169,7 @@ def run_agent(config: Any, load: Callable[[], Any]) -> int:
 
     raise_open_files()  # the children inherit it
     logging.configure(config.log_level, json=config.log_json, process="agent")
+
     async def serve() -> int:
         agent = Agent(config, load)
         agent.follow_signals()

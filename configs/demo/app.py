@@ -32,6 +32,7 @@ def make_handler(name: str, calls: dict[str, str]) -> type[BaseHTTPRequestHandle
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # one write a reply: two would wait for the client's delayed acknowledgement
 
         def do_GET(self) -> None:
             if self.path == "/health":
