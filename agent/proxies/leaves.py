@@ -29,14 +29,17 @@ SIGN_TIMEOUT_S: Final = 10.0
 RETRY_S_MIN: Final = 1.0
 RETRY_S_MAX: Final = 300.0
 JITTER: Final = 0.1
+LOOK_S: Final = 30.0
+"""How long the wall clock may have been wrong before a renewal that is due is noticed."""
 
 
 class _Held:
     """A service's leaf, and when somebody last asked for it."""
 
-    def __init__(self, leaf: LeafCertificate, used_at: float) -> None:
+    def __init__(self, leaf: LeafCertificate, used_at: float, renew_at: float) -> None:
         self.leaf = leaf
         self.used_at = used_at
+        self.renew_at = renew_at
         self.changed = asyncio.Event()
 
 
@@ -65,6 +68,8 @@ class LeafCache:
         held = self._held.get(service)
         if held is None:
             held = await self._first(service)
+        elif self._clock.wall() >= _unix(held.leaf.valid_before):  # the clock was set, or this host slept
+            self._put(held, await self._sign(service))
         held.used_at = self._clock.now()
         return held.leaf
 
@@ -86,7 +91,8 @@ class LeafCache:
             if held is None:
                 if len(self._held) >= LEAVES_MAX:
                     raise TooManyRequests(f"this agent holds leaves for {LEAVES_MAX} services already")
-                held = self._held[service] = _Held(await self._sign(service), self._clock.now())
+                leaf = await self._sign(service)
+                held = self._held[service] = _Held(leaf, self._clock.now(), self._renewal_at(leaf))
                 self._tasks.spawn(self._renew(service, held), f"renew:{service}")
         self._signing.pop(service, None)
         return held
@@ -105,27 +111,32 @@ class LeafCache:
     async def _renew(self, service: str, held: _Held) -> None:
         retry_s = RETRY_S_MIN
         while True:
-            await self._clock.sleep(self._renewal_in_s(held.leaf))
             if self._clock.now() - held.used_at > IDLE_S:
                 del self._held[service]
                 return
+            left_s = held.renew_at - self._clock.wall()
+            if left_s > 0:
+                await self._clock.sleep(min(left_s, LOOK_S))
+                continue
             try:
-                leaf = await self._sign(service)
+                self._put(held, await self._sign(service))
             except ChowkError as error:
                 log.error("cannot renew a leaf", service=service, valid_before=held.leaf.valid_before, error=str(error))
                 await self._clock.sleep(retry_s)
                 retry_s = min(retry_s * 2, RETRY_S_MAX)
                 continue
             retry_s = RETRY_S_MIN
-            held.leaf = leaf
-            held.changed.set()
-            held.changed = asyncio.Event()
 
-    def _renewal_in_s(self, leaf: LeafCertificate) -> float:
-        """Seconds until half of its life is over, give or take JITTER, so that renewals do not meet."""
+    def _put(self, held: _Held, leaf: LeafCertificate) -> None:
+        held.leaf = leaf
+        held.renew_at = self._renewal_at(leaf)
+        held.changed.set()
+        held.changed = asyncio.Event()
+
+    def _renewal_at(self, leaf: LeafCertificate) -> float:
+        """Unix seconds at which half of its life is over, give or take JITTER, so that renewals do not meet."""
         begins, ends = (_unix(text) for text in (leaf.valid_after, leaf.valid_before))
-        half = begins + (ends - begins) / 2 * (1 + self._rng.uniform(-JITTER, JITTER))
-        return max(0.0, half - self._clock.wall())
+        return begins + (ends - begins) / 2 * (1 + self._rng.uniform(-JITTER, JITTER))
 
 
 def _unix(text: str) -> float:
