@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from chowk.core.errors import ChowkError
 from chowk.core.runtime.files import write_durably
 
+DEV_PREFIX = "chowk-dev-"
 SOCKET_PATH_MAX = 100
 """Unix socket paths end at 107 bytes; the longest name in the run folder fits below this many."""
 
@@ -33,7 +35,9 @@ class AgentFolder:
         """Make the folders and take the lock. DataDirError when another agent has it or the disk refuses."""
         try:
             if self.data_dir is None:
-                self.run_dir = Path(tempfile.mkdtemp(prefix="chowk-dev-"))
+                _remove_leftovers()
+                self.run_dir = Path(tempfile.mkdtemp(prefix=DEV_PREFIX))
+                self._lock = _locked(self.run_dir / "agent.lock")
                 return
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._take_lock(self.data_dir / "agent.lock")
@@ -74,18 +78,38 @@ class AgentFolder:
         return node_id
 
     def _take_lock(self, path: Path) -> None:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
+        lock = _locked(path)
+        if lock is None:
+            holder = path.read_text(errors="replace")[:32].strip() or "unknown"
             raise DataDirError(
                 f"another chowk agent (pid {holder}) uses data_dir {path.parent}; stop it, or give this one another data_dir"
-            ) from None
+            )
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
+
+
+def _locked(path: Path) -> int | None:
+    """The descriptor that holds the lock, None when another process holds it."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _remove_leftovers() -> None:
+    """Remove what -dev agents of this user left when they were killed: run folders whose lock nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{DEV_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not (folder / "agent.lock").exists():
+                continue
+            lock = _locked(folder / "agent.lock")
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
 
 
 def _run_dir(data_dir: Path) -> Path:

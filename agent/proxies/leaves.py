@@ -15,6 +15,7 @@ import structlog
 
 from chowk.agent.client.pool import ServerClient
 from chowk.connect.ca.keys import key_pem, make_csr, make_key
+from chowk.connect.proxy.renewal import renew_at
 from chowk.core.errors import ChowkError, TooManyRequests
 from chowk.core.records.ca import LeafCertificate
 from chowk.core.requests import CA_SIGN, SignRequest
@@ -28,7 +29,6 @@ IDLE_S: Final = 72 * 3600.0
 SIGN_TIMEOUT_S: Final = 10.0
 RETRY_S_MIN: Final = 1.0
 RETRY_S_MAX: Final = 300.0
-JITTER: Final = 0.1
 LOOK_S: Final = 30.0
 """How long the wall clock may have been wrong before a renewal that is due is noticed."""
 
@@ -134,9 +134,7 @@ class LeafCache:
         held.changed = asyncio.Event()
 
     def _renewal_at(self, leaf: LeafCertificate) -> float:
-        """Unix seconds at which half of its life is over, give or take JITTER, so that renewals do not meet."""
-        begins, ends = (_unix(text) for text in (leaf.valid_after, leaf.valid_before))
-        return begins + (ends - begins) / 2 * (1 + self._rng.uniform(-JITTER, JITTER))
+        return renew_at(_unix(leaf.valid_after), _unix(leaf.valid_before), self._rng)
 
 
 def _unix(text: str) -> float:

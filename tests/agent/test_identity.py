@@ -62,3 +62,23 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataDirError, match=r"cannot use data_dir .*file/data"):
         opened(tmp_path / "file" / "data")
+
+
+def test_a_dev_agent_removes_what_killed_ones_left_and_nothing_of_living_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed = tmp_path / "chowk-dev-killed"
+    killed.mkdir()
+    (killed / "agent.lock").touch()
+    foreign = tmp_path / "chowk-dev-no-agents"
+    foreign.mkdir()
+    living = AgentFolder("")
+    living.open()
+    assert not killed.exists()
+    other = AgentFolder("")
+    other.open()
+    assert living.run_dir.exists()
+    assert foreign.exists()
+    for folder in (living, other):
+        folder.close()

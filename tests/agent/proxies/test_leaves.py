@@ -65,9 +65,9 @@ def test_a_leaf_is_renewed_around_half_its_life_and_readers_that_block_wake() ->
     async def scene(cache: LeafCache, signer: Signer, clock: ManualClock) -> None:
         first = await cache.leaf("web")
         blocked = asyncio.ensure_future(cache.wait_newer("web", first.modify_index, 60))
-        await clock.advance(LIFE_S * 0.44)
+        await clock.advance(LIFE_S * 0.39)
         assert signer.signed == 1
-        await clock.advance(LIFE_S * 0.13)
+        await clock.advance(LIFE_S * 0.22)
         assert signer.signed == 2
         assert (await blocked).modify_index > first.modify_index
 
@@ -94,7 +94,7 @@ def test_renewal_is_tried_again_until_it_is_done() -> None:
     async def scene(cache: LeafCache, signer: Signer, clock: ManualClock) -> None:
         await cache.leaf("web")
         signer.down = True
-        await clock.advance(LIFE_S * 0.6)
+        await clock.advance(LIFE_S * 0.61)
         signer.down = False
         await clock.advance(310)
         assert signer.signed == 2
