@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import structlog
+
 from chowk.connect.ca.verification import IdentityError
 from chowk.connect.intentions.decision import decide
 from chowk.connect.limits.gate import Gate
@@ -18,6 +20,7 @@ from chowk.connect.proxy.listener import Place
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.snapshot import InboundSnapshot, ProxySnapshot
 
+log = structlog.get_logger("chowk.proxy")
 SILENT_MAX: Final = 512
 """Connections that have sent nothing yet; of more, the oldest is dropped, so that silence cannot keep others out."""
 
@@ -33,6 +36,7 @@ class InboundLink(TlsLink):
         self.timeout: asyncio.TimerHandle | None = None
         self.counted = False
         self.shaking = False
+        self.peer_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -44,6 +48,16 @@ class InboundLink(TlsLink):
         if self.timeout is not None and not self.shaking and not self._inbound.begin(self):
             return
         super().buffer_updated(nbytes)
+
+    def eof_received(self) -> bool:
+        """Called by the loop."""
+        self.peer_ended = True
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop, once."""
+        self.peer_ended = True
+        super().connection_lost(exc)
 
 
 class Inbound:
@@ -117,13 +131,17 @@ class Inbound:
         return True
 
     def handshake_failed(self, link: TlsLink, reason: str) -> None:
-        """It proved nothing. Who said nothing at all is counted, not told: the agent's TCP check does so each 10 s."""
-        self.state.handshake_failures += 1
-        if not isinstance(link, InboundLink) or link.shaking:
-            self.state.warn("inbound handshake failed", reason=reason)
-        if isinstance(link, InboundLink):
-            self._handshake_over(link)
-            self._forget(link)
+        """It proved nothing. Who came and went without a byte began no handshake: TCP health checks do so each 10 s."""
+        if not isinstance(link, InboundLink):
+            return
+        if link in self._silent and link.peer_ended:
+            log.debug("inbound connection ended before its first byte")
+        else:
+            self.state.handshake_failures += 1
+            if link.shaking:
+                self.state.warn("inbound handshake failed", reason=reason)
+        self._handshake_over(link)
+        self._forget(link)
 
     def secured(self, link: TlsLink) -> None:
         """The chain is proven; now who it is and whether it may."""

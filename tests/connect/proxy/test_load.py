@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import struct
 
+import pytest
+import structlog
 import uvloop
 
 from support.mesh_rig import until
@@ -24,6 +27,39 @@ def test_silent_connections_end_at_the_handshake_timeout_and_keep_nobody_out(tmp
             assert api.handshake_failures == 700
             for _reader, writer in silent:
                 writer.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("leave", ["closes", "half-closes", "resets"])
+def test_a_health_check_that_ends_before_its_first_byte_is_no_failed_handshake(leave, tmp_path):
+    async def run():
+        async with Rig(tmp_path) as rig:
+            port = await rig.pair()
+            public = rig.agent.snapshots["api-proxy"].inbound.bind_port
+            inbound = rig.proxies["api"].inbound
+            before = inbound.tally.total
+            with structlog.testing.capture_logs() as lines:
+                for number in range(1, 4):
+                    sock = socket.create_connection(("127.0.0.1", public))
+                    await until(lambda: inbound.tally.total == before + number, "accepted")  # noqa: B023
+                    if leave == "half-closes":
+                        sock.shutdown(socket.SHUT_WR)
+                    elif leave == "resets":
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        sock.close()
+                    else:
+                        sock.close()
+                    await until(lambda: inbound.tally.open == 0, "its end was seen")
+                    sock.close()
+            assert {line["log_level"] for line in lines} <= {"debug"}
+            assert inbound.state.handshake_failures == 0
+            assert inbound.state.connections.inside == 0
+            with socket.create_connection(("127.0.0.1", public)) as sock:
+                sock.sendall(b"\x16")
+                await until(lambda: inbound.state.handshakes.inside == 1, "a byte begins a handshake")
+            await until(lambda: inbound.state.handshake_failures == 1, "and its end is a failure")
+            assert await talk(port) == b"app:hello\nend"
 
     uvloop.run(run())
 
