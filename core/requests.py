@@ -7,7 +7,7 @@ or `max_wait_s` ends, and then answer whatever is there.
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -302,7 +302,3 @@ CA_SIGN = Method("ConnectCA.Sign", SignRequest, SignReply, "service:write")
 RAFT_CONFIGURATION = Method("Operator.RaftConfiguration", Empty, RaftConfigurationReply, "operator:read")
 SUBSCRIBE = Method("Stream.Subscribe", SubscribeRequest, StreamFrame, "service:read")
 """The one streaming method: its reply type is that of each item."""
-
-METHODS: dict[str, Method[Any, Any]] = {
-    value.name: value for value in list(globals().values()) if isinstance(value, Method)
-}

@@ -22,18 +22,35 @@ class RaftTuning(msgspec.Struct, frozen=True, kw_only=True):
     raft_multiplier: int = 1
 
 
+class Autopilot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the leader does about servers by itself. Times are seconds. Also what `operator autopilot set-config` writes."""
+
+    cleanup_dead_servers: bool = True
+    last_contact_threshold_s: float = 0.2
+    max_trailing_logs: int = 250
+    min_quorum: int = 0
+    server_stabilization_time_s: float = 10.0
+
+
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a server process knows when it starts.
 
-    `address` is the host:port by which other servers and `status/leader` name it; `socket_path` the Unix socket it serves
-    RPC on; `data_dir` the agent's (the server keeps to `server/` in it), "" for memory. `config_entries` are written once,
-    when the datacenter has no entry of that kind and name. `parent_pid` is the agent's.
+    `address` is the host:port by which other servers and `status/leader` name it; it listens at `bind_addr`, `rpc_port`
+    (-1: a cluster of one without a port, as -dev's), and serves its own agent on the Unix socket `socket_path`. `keys` are
+    the gossip keys in base64, the primary one first: with any, RPC is mutual TLS; with none, plain. `bootstrap_expect` is
+    how many servers form a new cluster; 0: wait to be added to one. `data_dir` is the agent's (the server keeps to
+    `server/` in it), "" for memory. `config_entries` are written once, when the datacenter has no entry of that kind and
+    name. `parent_pid` is the agent's.
     """
 
     node_id: str
     node_name: str
     datacenter: str = "dc1"
     address: str = "127.0.0.1:8300"
+    bind_addr: str = "127.0.0.1"
+    rpc_port: int = -1
+    bootstrap_expect: int = 1
+    keys: tuple[str, ...] = ()
     socket_path: str
     data_dir: str = MEMORY
     log_level: str = "info"
@@ -43,6 +60,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     default_intention_policy: str = "allow"
     config_entries: tuple[dict[str, Any], ...] = ()
     raft: RaftTuning = RaftTuning()
+    autopilot: Autopilot = Autopilot()
+    rpc_hold_timeout_s: float = 7.0
+    reconnect_timeout_s: float = 259_200.0
+    kv_max_value_size: int = 524_288
     parent_pid: int = 0
 
 

@@ -15,7 +15,8 @@ from chowk.core.runtime.rpc.listener import RpcListener
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.duties import LeaderDuties
 from chowk.server.port import Consensus
-from chowk.server.rpc import catalog, config_entry, connect_ca, health, intention, status, streams
+from chowk.server.rpc import catalog, config_entry, connect_ca, health, intention, members, status, streams
+from chowk.server.rpc.board import ClusterBoard
 from chowk.server.rpc.context import ServerContext
 from chowk.server.rpc.gate import Gate, SocketOwner
 from chowk.server.rpc.reads import Reads
@@ -25,7 +26,7 @@ from chowk.server.stream.publisher import Publisher
 from chowk.server.stream.wakeups import Wakeups
 
 log = structlog.get_logger("chowk.server")
-NOUNS = (status, catalog, health, intention, config_entry, connect_ca, streams)
+NOUNS = (status, catalog, health, intention, config_entry, connect_ca, members, streams)
 
 
 class Server:
@@ -38,6 +39,7 @@ class Server:
         self._wakeups = Wakeups()
         self._publisher = Publisher(streams.StoreSource(machine))
         machine.follow(self._committed, self._restored)
+        self.board = ClusterBoard(options.keys)
         writes = Writes(consensus, clock)
         self.duties = LeaderDuties(options, machine, writes, clock)
         self.context = ServerContext(
@@ -49,6 +51,7 @@ class Server:
             publisher=self._publisher,
             signer=self.duties.authority,
             gate=Gate(SocketOwner()),
+            board=self.board,
             clock=clock,
             rng=rng,
         )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
+from chowk.core.server_options import Autopilot, RaftTuning
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,24 @@ class ChecksConfig(Section, frozen=True, kw_only=True):
     discard_check_output: bool = False
 
 
+class GossipConfig(Section, frozen=True, kw_only=True):
+    """Joining, and the timing of gossip (SWIM, Lifeguard). `enabled` False (-dev, ports.serf_lan = -1): a cluster of one."""
+
+    enabled: bool = True
+    start_join: tuple[str, ...] = ()
+    retry_join: tuple[str, ...] = ()
+    retry_interval_s: float = 30.0
+    retry_max: int = 0
+    rejoin_after_leave: bool = False
+    reconnect_timeout_s: float = 259_200.0
+    probe_interval_s: float = 0.5
+    probe_timeout_s: float = 0.25
+    suspicion_mult: int = 4
+    gossip_interval_s: float = 0.2
+    gossip_nodes: int = 3
+    retransmit_mult: int = 4
+
+
 class AgentConfig(Section, frozen=True, kw_only=True):
     """Everything. `warnings` are the known keys not served yet, each with its file:line, to be logged at start."""
 
@@ -113,6 +132,11 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     http: HttpConfig = HttpConfig()
     connect: ConnectConfig = ConnectConfig()
     checks_config: ChecksConfig = ChecksConfig()
+    gossip: GossipConfig = GossipConfig()
+    raft: RaftTuning = RaftTuning()
+    autopilot: Autopilot = Autopilot()
+    rpc_hold_timeout_s: float = 7.0
+    leave_drain_time_s: float = 5.0
     default_intention_policy: str = "allow"
     services: tuple[ServiceDefinition, ...] = ()
     checks: tuple[CheckDefinition, ...] = ()

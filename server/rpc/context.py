@@ -10,6 +10,7 @@ from chowk.core.records.ca import LeafCertificate
 from chowk.core.runtime.clock import Clock
 from chowk.core.server_options import ServerOptions
 from chowk.server.port import Consensus
+from chowk.server.rpc.board import ClusterBoard
 from chowk.server.rpc.gate import Gate
 from chowk.server.rpc.reads import Reads
 from chowk.server.rpc.writes import Writes
@@ -37,6 +38,7 @@ class ServerContext:
     publisher: Publisher
     signer: Signer
     gate: Gate
+    board: ClusterBoard
     clock: Clock
     rng: random.Random
 

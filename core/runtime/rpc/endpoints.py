@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from chowk.core.requests import Method
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
+LOCAL: Final = "local"
+AGENT: Final = "agent"
+SERVER: Final = "server"
+
 
 class Peer:
-    """Who is at the other end. `pid` and `uid` come from the kernel on a Unix socket, else None."""
+    """Who is at the other end. `pid` and `uid` come from the kernel on a Unix socket, else None.
 
-    def __init__(self, name: str, pid: int | None = None, uid: int | None = None) -> None:
+    `role` is LOCAL on a Unix socket; over TCP it is what the peer's certificate proves, SERVER or AGENT, with the node's
+    name and id. Over TCP without certificates (a cluster insecure on purpose) nothing is proved, and the role is SERVER.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pid: int | None = None,
+        uid: int | None = None,
+        *,
+        role: str = LOCAL,
+        node: str = "",
+        node_id: str = "",
+    ) -> None:
         self.name = name
         self.pid = pid
         self.uid = uid
+        self.role = role
+        self.node = node
+        self.node_id = node_id
 
 
 CallHandler = Callable[[Any, Peer], Awaitable[Any]]

@@ -19,6 +19,7 @@ from chowk.core.commands import (
 )
 from chowk.core.errors import InvalidRequest, NoLeader, NoPathToDatacenter, TooLarge
 from chowk.core.events import Topic
+from chowk.core.methods import METHODS
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import ProxyDefaults, ServiceDefaults
 from chowk.core.records.node import Node
@@ -37,7 +38,6 @@ from chowk.core.requests import (
     HEALTH_SERVICE_CHECKS,
     HEALTH_STATE_CHECKS,
     INTENTION_WRITE,
-    METHODS,
     RAFT_CONFIGURATION,
     STALE,
     STATUS_LEADER,

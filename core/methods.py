@@ -1,0 +1,14 @@
+"""Every RPC by its name: what a server must serve, and what tests walk."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from chowk.core import cluster_requests, requests
+from chowk.core.requests import Method
+
+MODULES: Final = (requests, cluster_requests)
+
+METHODS: Final[dict[str, Method[Any, Any]]] = {
+    value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Method)
+}
