@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from chowk.agent.config.cluster_rules import (
+    autopilot_of,
+    gossip_of,
+    insecure_problem,
+    raft_of,
+    server_of,
+    timing_of,
+)
 from chowk.agent.config.config_entries import decode_config_entry
 from chowk.agent.config.decode import Decoded, Reading
 from chowk.agent.config.definitions import build_check, build_service
@@ -34,13 +42,16 @@ _PLAIN = (
 def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragments: bool) -> AgentConfig:
     """The configuration of all that was read. Problems are noted in `reading.problems`; with any, it must not be used."""
     problems = reading.problems
-    server, expect = _server(whole, problems, dev=dev, fragments=fragments)
+    server, expect = server_of(whole, problems, dev=dev, fragments=fragments)
     if not dev and not fragments and not whole.get("data_dir"):
         problems.add(Position(), "data_dir is missing: say where to keep state (or use -dev, which keeps none)")
     if dev and whole.get("data_dir"):
         problems.warn(whole.at("data_dir"), "-dev keeps everything in memory; data_dir is not used")
     meta_problems(whole.get("node_meta", {}), whole.at("node_meta"), problems, "node_meta")
     bind, advertise = bind_of(whole, host, problems)
+    ports = ports_of(whole, problems, dev=dev)
+    gossip = gossip_of(whole, ports)
+    insecure_problem(whole, bind, gossip, problems)
     dns = _dns(whole, problems)
     services, checks = _definitions(whole, reading)
     return AgentConfig(
@@ -56,12 +67,16 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         bind_addr=bind,
         advertise_addr=advertise,
         addresses=addresses_of(whole, host, problems),
-        ports=ports_of(whole, problems),
+        ports=ports,
         dns=dns,
         limits=LimitsConfig(**_all(whole.get("limits"), LimitsConfig)),
         http=_http(whole, problems),
         connect=_connect(whole, problems),
         checks_config=_checks_config(whole),
+        gossip=gossip,
+        raft=raft_of(whole),
+        autopilot=autopilot_of(whole),
+        **timing_of(whole),
         default_intention_policy=_intention_policy(whole),
         services=services,
         checks=checks,
@@ -81,27 +96,6 @@ def _all(block: Decoded | None, kind: type[Any]) -> dict[str, Any]:
 
 def _kept(value: Any) -> Any:
     return {name: _kept(item) for name, item in value.values.items()} if isinstance(value, Decoded) else value
-
-
-def _server(whole: Decoded, problems: Problems, *, dev: bool, fragments: bool) -> tuple[bool, int]:
-    server = dev or whole.get("server", False)
-    expect = whole.get("bootstrap_expect", 0)
-    if whole.get("bootstrap"):
-        if expect > 1:
-            problems.add(whole.at("bootstrap"), "give bootstrap or bootstrap_expect, not both")
-        expect = 1
-    if dev:
-        if expect > 1:
-            problems.add(whole.at("bootstrap_expect"), "-dev is a cluster of one server")
-        return True, 1
-    if expect and not server and not fragments:
-        problems.add(whole.at("bootstrap_expect"), "bootstrap_expect needs server = true")
-    if server and not expect and not fragments:
-        problems.add(whole.at("server"), "a server needs bootstrap_expect: write bootstrap_expect = 1 for one server")
-    if expect > 1:
-        text = "bootstrap_expect: clusters of more than one server are not supported yet; write bootstrap_expect = 1"
-        problems.add(whole.at("bootstrap_expect"), text)
-    return server, expect
 
 
 def _dns(whole: Decoded, problems: Problems) -> DnsConfig:

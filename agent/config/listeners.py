@@ -85,12 +85,14 @@ def _ip(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def ports_of(whole: Decoded, problems: Problems) -> Ports:
-    """The ports; 0 is any free one. Two TCP listeners on one port, and a turned range, are problems."""
-    block: Decoded | None = whole.get("ports")
-    if block is None:
-        return Ports()
-    ports = Ports(**block.pick(**{name: name for name in Ports.__struct_fields__}))
+def ports_of(whole: Decoded, problems: Problems, *, dev: bool) -> Ports:
+    """The ports; 0 is any free one. Two TCP listeners on one port, and a turned range, are problems.
+
+    `-dev` gossips on any free port and its server has none, unless they are given: several may run on one host.
+    """
+    block: Decoded = whole.get("ports") or Decoded(whole.position, "ports")
+    given = block.pick(**{name: name for name in Ports.__struct_fields__})
+    ports = Ports(**{**({"serf_lan": 0, "server": -1} if dev else {}), **given})
     first: dict[int, str] = {}
     for name in ("dns", "http", "https", "grpc", "serf_lan", "serf_wan", "server"):
         port: int = getattr(ports, name)

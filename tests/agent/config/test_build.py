@@ -13,6 +13,7 @@ from chowk.agent.config.problems import PROBLEMS_MAX, ConfigError
 from chowk.core.definitions import Position
 
 HOST = Host(name="host-1", interfaces=(("eth0", "10.1.2.3"), ("lo", "127.0.0.1"), ("eth1", "8.8.4.4")))
+KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
 BASE = 'data_dir = "/tmp/x"\n'
 
 
@@ -89,14 +90,14 @@ def test_very_many_problems_are_counted_not_printed(tmp_path: Path) -> None:
 def test_a_known_key_that_is_not_served_is_a_warning_and_is_kept(tmp_path: Path) -> None:
     config = built(
         tmp_path,
-        'telemetry { statsd_address = "x:1" }\nretry_join = ["a", "b"]\nacl { enabled = true tokens { agent = "t" } }',
+        'telemetry { statsd_address = "x:1" }\nretry_join_wan = ["a", "b"]\nacl { enabled = true tokens { agent = "t" } }',
     )
     assert any(
         warning.endswith('a.hcl:2:1: "telemetry" is known but not served yet; it has no effect')
         for warning in config.warnings
     )
     assert config.extra["telemetry"] == {"statsd_address": "x:1"}
-    assert config.extra["retry_join"] == ("a", "b")
+    assert config.extra["retry_join_wan"] == ("a", "b")
     assert config.extra["acl"] == {"enabled": True, "tokens": {"agent": "t"}}
 
 
@@ -178,7 +179,12 @@ def test_every_agent_key_of_consul_is_known(tmp_path: Path, key: str) -> None:
 WRONG = {
     "server = true": "a.hcl:2:10: a server needs bootstrap_expect",
     "bootstrap_expect = 1": "bootstrap_expect needs server = true",
-    "server = true bootstrap_expect = 3": "not supported yet",
+    "server = true": "or retry_join to join others",
+    'bind_addr = "10.1.2.3"': "insecure_cluster = true",
+    'bind_addr = "0.0.0.0" server = true bootstrap_expect = 3': "a.hcl:2:13: bind_addr 0.0.0.0 is reachable",
+    "performance { raft_multiplier = 11 }": "expected a whole number from 1 to 10",
+    "autopilot { cleanup = true }": 'unknown key "cleanup" in autopilot',
+    'gossip_lan { probe_interval = "1ms" }': "gossip_lan.probe_interval",
     "server = true bootstrap = true bootstrap_expect = 2": "not both",
     'node_name = "a b"': "cannot name a node",
     'node_name = "' + "x" * 129 + '"': "cannot name a node",
@@ -240,7 +246,7 @@ def test_addresses_follow_client_addr_unless_given(tmp_path: Path) -> None:
 
 
 def test_binding_all_addresses_advertises_a_private_one(tmp_path: Path) -> None:
-    config = built(tmp_path, 'bind_addr = "0.0.0.0"')
+    config = built(tmp_path, f'bind_addr = "0.0.0.0" encrypt = "{KEY}"')
     assert (config.bind_addr, config.advertise_addr) == ("0.0.0.0", "10.1.2.3")
     with pytest.raises(ConfigError, match="give advertise_addr"):
         build([], [], {"dev": True, "bind_addr": "0.0.0.0"}, host=Host(name="h"))
@@ -336,3 +342,48 @@ def test_pieces_of_the_command_line_lie_over_files_and_under_flags(tmp_path: Pat
     assert (config.log_level, config.dns.domain, config.datacenter) == ("warn", "two", "three")
     with pytest.raises(ConfigError, match="-hcl:1:4: found the end of the file"):
         build([], [], {"dev": True}, hcl=["a = "], host=HOST)
+
+
+def test_traffic_leaves_the_host_encrypted_or_because_somebody_said_so(tmp_path: Path) -> None:
+    bind = 'bind_addr = "10.1.2.3" '
+    assert built(tmp_path, bind + f'encrypt = "{KEY}"').encrypt == KEY
+    assert built(tmp_path, bind + "insecure_cluster = true").insecure_cluster
+    assert not built(tmp_path, bind + "ports { serf_lan = -1 }").gossip.enabled
+    with pytest.raises(ConfigError, match="chowk keygen"):
+        build([], [], {"dev": True, "bind_addr": "10.1.2.3"}, host=HOST)
+
+
+def test_a_keyring_of_an_earlier_start_is_a_key(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    (folder / "serf").mkdir(parents=True)
+    text = f'data_dir = "{folder}" bind_addr = "10.1.2.3"'
+    with pytest.raises(ConfigError, match="not be encrypted"):
+        build(write(tmp_path, {"b.hcl": text}), [], {}, host=HOST)
+    (folder / "serf" / "local.keyring").write_text("[]")
+    assert build(write(tmp_path, {"b.hcl": text}), [], {}, host=HOST).bind_addr == "10.1.2.3"
+
+
+def test_the_cluster_blocks_reach_the_configuration(tmp_path: Path) -> None:
+    config = built(
+        tmp_path,
+        'server = true bootstrap_expect = 3 retry_join = ["10.0.0.2", "10.0.0.3:8309"] retry_interval = "2s"\n'
+        'performance { raft_multiplier = 2 rpc_hold_timeout = "3s" }\n'
+        'autopilot { min_quorum = 3 server_stabilization_time = "4s" cleanup_dead_servers = false }\n'
+        'gossip_lan { probe_interval = "1s" suspicion_mult = 5 } reconnect_timeout = "8h" raft_trailing_logs = 7',
+    )
+    assert (config.bootstrap_expect, config.gossip.retry_join) == (3, ("10.0.0.2", "10.0.0.3:8309"))
+    assert (config.gossip.retry_interval_s, config.gossip.probe_interval_s, config.gossip.suspicion_mult) == (
+        2.0,
+        1.0,
+        5,
+    )
+    assert (config.raft.raft_multiplier, config.raft.trailing_logs, config.rpc_hold_timeout_s) == (2, 7, 3.0)
+    assert (config.autopilot.min_quorum, config.autopilot.server_stabilization_time_s) == (3, 4.0)
+    assert not config.autopilot.cleanup_dead_servers
+    assert config.gossip.reconnect_timeout_s == 8 * 3600
+    assert config.warnings == ()
+
+
+def test_an_even_number_of_servers_is_worth_a_warning(tmp_path: Path) -> None:
+    assert "two servers stop when either fails" in built(tmp_path, "server = true bootstrap_expect = 2").warnings[0]
+    assert "no more failures than 3" in built(tmp_path, "server = true bootstrap_expect = 4").warnings[0]
