@@ -53,7 +53,12 @@ class Configurations:
 
 
 def check_change(old: Configuration, new: Configuration) -> None:
-    """Refuse a change after which two majorities might not overlap: more than one member at a time, or no voter left."""
+    """Refuse a change after which two majorities might not overlap: more than one member at a time, or no voter left.
+    The cluster's nonce never changes."""
+    if new.cluster != old.cluster:
+        raise ChangeRefused(
+            f"this is the cluster {old.cluster or 'without a name'}, not {new.cluster or 'one without'}"
+        )
     ids = [member.id for member in new.members]
     if ids != sorted(set(ids)):
         raise ChangeRefused("the members must be sorted by id, each once")

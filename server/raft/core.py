@@ -8,10 +8,10 @@ No IO, no clock, no randomness of its own: `now` (monotonic seconds) and `rng` a
 from __future__ import annotations
 
 import random
-from typing import Any
 
-from chowk.server.raft import elections, reads, replication
+from chowk.server.raft import description, elections, reads, replication
 from chowk.server.raft.configurations import check_change
+from chowk.server.raft.description import PeerProgress
 from chowk.server.raft.effects import Effects
 from chowk.server.raft.errors import BrokenInvariant, ChangeRefused, NotLeading, TooMuchUncommitted
 from chowk.server.raft.messages import (
@@ -302,27 +302,10 @@ class Raft:
         """Whether committed entries remain to be taken: `apply_entries_max` come at a time."""
         return min(self._state.commit, self._state.durability.durable_index) > self._state.applied
 
-    def describe(self) -> dict[str, Any]:
-        """Everything a person wants to see of it, as plain data."""
-        state = self._state
-        return {
-            "id": state.id,
-            "role": str(state.role),
-            "term": state.term,
-            "vote": state.hard_state.vote,
-            "leader": state.leader,
-            "log": {"anchor": state.log.anchor_index, "last": state.log.last_index, "last_term": state.log.last_term},
-            "commit": state.commit,
-            "applied": state.applied,
-            "snapshot": state.snapshot.index if state.snapshot is not None else 0,
-            "voters": list(state.voters),
-            "configuration_index": state.configurations.latest_index,
-            "durability": state.durability.describe(),
-            "uncommitted_bytes": state.uncommitted_bytes,
-            "waiting_reads": len(state.waiting_reads),
-            "transfer_target": state.transfer_target,
-            "progress": {
-                peer: {"pace": str(progress.pace), "match": progress.match, "next": progress.next}
-                for peer, progress in sorted(state.progress.items())
-            },
-        }
+    def progress(self) -> dict[str, PeerProgress]:
+        """How far each other member is, on the leader; empty elsewhere."""
+        return description.progress(self._state)
+
+    def describe(self, now: float | None = None) -> str:
+        """One line for people: who it is, what it does, its log, the members, and on the leader how far each is."""
+        return description.describe(self._state, now)

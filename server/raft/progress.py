@@ -27,6 +27,11 @@ class Progress:
         self.snapshot_index = 0
         self._inflight: deque[int] = deque()
 
+    @property
+    def inflight(self) -> int:
+        """Messages with entries that are under way."""
+        return len(self._inflight)
+
     def is_paused(self, inflight_max: int) -> bool:
         """Whether no entries may be sent now."""
         if self.pace is Pace.PROBE:

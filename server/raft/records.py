@@ -50,9 +50,11 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """The members, sorted by id."""
+    """The members, sorted by id, and the cluster's nonce: made at its bootstrap, never changed, and compared on every
+    connection between servers, so that two clusters joined by mistake do not mix."""
 
     members: tuple[Member, ...] = ()
+    cluster: str = ""
 
     @property
     def voters(self) -> tuple[str, ...]:
@@ -66,11 +68,11 @@ class Configuration(msgspec.Struct, frozen=True):
     def joined_by(self, member: Member) -> Configuration:
         """This configuration with a member added, or changed."""
         others = [known for known in self.members if known.id != member.id]
-        return Configuration(tuple(sorted([*others, member], key=lambda known: known.id)))
+        return Configuration(tuple(sorted([*others, member], key=lambda known: known.id)), self.cluster)
 
     def left_by(self, server: str) -> Configuration:
         """This configuration without a member."""
-        return Configuration(tuple(member for member in self.members if member.id != server))
+        return Configuration(tuple(member for member in self.members if member.id != server), self.cluster)
 
     def encode(self) -> bytes:
         """The data of a CONFIGURATION entry."""

@@ -130,4 +130,4 @@ def test_a_follower_behind_the_compacted_log_gets_a_snapshot_once() -> None:
     cluster.boot(slow)
     cluster.run(3.0)
     assert cluster.machines[slow].applied == leader.applied
-    assert leader.raft.describe()["progress"][slow]["pace"] == "replicate"
+    assert leader.raft.progress()[slow].pace == "replicate"

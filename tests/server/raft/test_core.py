@@ -157,7 +157,7 @@ def test_proposals_beyond_the_uncommitted_bytes_are_refused_and_taken_again_afte
         raft.propose(b"x" * 900)
     perform(raft)
     raft.propose(b"x" * 900)
-    assert raft.describe()["uncommitted_bytes"] == 932
+    assert "uncommitted 932 B" in raft.describe()
 
 
 def test_a_read_waits_for_the_leaders_first_commit() -> None:
