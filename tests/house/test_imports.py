@@ -39,6 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.views": ("core", "agent.client"),
     "agent.sync": ("core", "agent.local", "agent.client"),
     "agent.proxies": ("core", "agent.local", "agent.client", "agent.views", "agent.config.model", "connect"),
+    "agent.gossip": ("core",),
     "agent.identity": ("core",),
     "agent.log_stream": ("core",),
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
