@@ -113,7 +113,7 @@ class RaftConsensus:
         snapshot = self._storage.read_snapshot()
         if snapshot is not None:
             meta, chunks = snapshot
-            self._machine.restore(chunks)
+            self._machine.thaw(chunks)()
             self._applied.index = meta.index
 
     async def _until_leading(self) -> None:

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol
 
+import msgspec
+
+from chowk.core.records.member import Member
 from chowk.core.requests import RaftServer
+from chowk.core.runtime.rpc.connection import RpcConnection
+from chowk.core.runtime.rpc.endpoints import Endpoints
+
+CHANGE_TIMEOUT_S: Final = 10.0
+
+
+class PeerProgress(msgspec.Struct, frozen=True):
+    """How far another server is, as its leader knows it: the last index that is durable there (of `last_index` of the
+    leader's log), and how many seconds ago it was last heard."""
+
+    match: int
+    last_index: int
+    last_contact_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerNetwork:
+    """How consensus meets the other servers: `endpoints` are those that this server answers on its port (guard them by
+    their method's permission), `dial` connects to another's `host:port`, `members` is what gossip knows."""
+
+    endpoints: Endpoints
+    dial: Callable[[str], Awaitable[RpcConnection]]
+    members: Callable[[], tuple[Member, ...]]
 
 
 class StateMachine(Protocol):
@@ -19,16 +46,26 @@ class StateMachine(Protocol):
         """Freeze the state now, cheaply; the returned function yields its bytes in chunks and may run in a thread."""
         ...
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the state by a snapshot's. ValueError when it is not one."""
+    def thaw(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        """Read a snapshot, in a thread: nothing changes yet. The function returned replaces the state by it, quickly, on
+        the loop's thread. ValueError when it is not a snapshot."""
         ...
 
 
 class Consensus(Protocol):
     """A replicated log."""
 
+    def join(self, network: PeerNetwork) -> None:
+        """Use this way to the other servers. Called once, before `start`; a cluster of one without a port needs none."""
+        ...
+
     async def start(self) -> None:
         """Recover from disk and take part. `server.storage.errors.StorageError` says what is wrong with the disk."""
+        ...
+
+    async def hand_over(self) -> None:
+        """About to stop: a leader lets another lead, if one can within a short while. Call it while others can reach
+        this server still. Never raises."""
         ...
 
     async def stop(self) -> None:
@@ -61,6 +98,29 @@ class Consensus(Protocol):
 
     def configuration(self) -> tuple[int, tuple[RaftServer, ...]]:
         """The membership and the index it was committed at."""
+        ...
+
+    # Membership: on the leader, NoLeader elsewhere. Each returns when the change is committed. InvalidRequest says what
+    # cannot be done, or not now (another change is under way); OutcomeUnknown: perhaps.
+
+    async def add_learner(self, id: str, address: str, node: str, *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        """Add a server that gets the log but does not vote; or give a member (a voter too) another address or name."""
+        ...
+
+    async def promote(self, id: str, *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        """Let a learner vote."""
+        ...
+
+    async def remove(self, id: str, *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        """Remove a member; the leader may remove itself, and leads no more."""
+        ...
+
+    async def transfer(self, target: str = "", *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        """Let another voter lead, "" for the one that is furthest; returns when this server leads no more."""
+        ...
+
+    def progress(self) -> dict[str, PeerProgress]:
+        """How far each other member is, by id. Empty where this server does not lead."""
         ...
 
     def stats(self) -> dict[str, str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from chowk.core import codec
 from chowk.core.commands import (
@@ -111,8 +112,15 @@ class StoreMachine:
         """Freeze the state; the function returned yields its bytes and may run in a thread."""
         return freeze(self.store)
 
+    def thaw(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        """Read a snapshot, in any thread; the function returned replaces the state by it. ValueError when it is none."""
+        return partial(self._replace, thaw(chunks))
+
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by a snapshot's. ValueError when it is not one; the state is then as it was."""
-        self.store = thaw(chunks)
+        self.thaw(chunks)()
+
+    def _replace(self, store: Store) -> None:
+        self.store = store
         for callback in self._on_restore:
             callback()

@@ -312,8 +312,8 @@ class AwaitedJournal(Journal):
         self.changed.set()
         return super().apply(index, entry)
 
-    def restore(self, chunks):
-        super().restore(chunks)
+    def replace(self, entries):
+        super().replace(entries)
         self.restored += 1
         self.changed.set()
 

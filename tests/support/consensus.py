@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chowk.core.errors import NoLeader
 from chowk.core.requests import RaftServer
-from chowk.server.port import StateMachine
+from chowk.server.port import PeerNetwork, StateMachine
 
 
 class SoloConsensus:
@@ -24,6 +24,12 @@ class SoloConsensus:
         self.leading = False
         self.applied_index = 0
         self.barriers = 0
+
+    def join(self, network: PeerNetwork) -> None:
+        """Nobody else is there."""
+
+    async def hand_over(self) -> None:
+        """There is nobody to hand over to."""
 
     async def start(self) -> None:
         if self._path is not None:

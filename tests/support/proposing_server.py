@@ -27,9 +27,13 @@ class Journal:
         frozen = dict(self.entries)
         return lambda: (b"%d %s\n" % item for item in frozen.items())
 
-    def restore(self, chunks):
+    def thaw(self, chunks):
         lines = (line.split(b" ", 1) for line in b"".join(chunks).splitlines())
-        self.entries = {int(index): entry for index, entry in lines}
+        entries = {int(index): entry for index, entry in lines}
+        return lambda: self.replace(entries)
+
+    def replace(self, entries):
+        self.entries = entries
 
 
 def make_journal(folder: Path, **raft: int):
