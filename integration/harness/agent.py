@@ -19,14 +19,34 @@ CHOWK = [sys.executable, "-m", "chowk"]
 
 
 class AgentProcess:
-    """`hcl` is written to a file of its own; ports are set by flags. Use as a context manager: it leaves no process."""
+    """`hcl` is written to a file of its own; ports are set by flags. Use as a context manager: it leaves no process.
 
-    def __init__(self, folder: Path, hcl: str = "", *, dev: bool = True, flags: tuple[str, ...] = ()) -> None:
+    `mode` are the flags that say what it is: -dev, a server of its own by default when not `dev`, or a part of a cluster.
+    `prefix` is what the command runs under (another network namespace, another clock).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        hcl: str = "",
+        *,
+        dev: bool = True,
+        flags: tuple[str, ...] = (),
+        node: str = "host1",
+        address: str = "127.0.0.1",
+        mode: tuple[str, ...] = ("-server", "-bootstrap-expect=1"),
+    ) -> None:
         self.folder = folder
         self.dev = dev
         self.flags = flags
+        self.node = node
+        self.address = address
+        self.mode = mode
+        self.prefix: tuple[str, ...] = ()
         self.http_port = free_port()
         self.dns_port = free_port()
+        self.rpc_port = free_port()
+        self.gossip_port = free_port()
         self.config_dir = folder / "config"
         self.config_dir.mkdir(parents=True, exist_ok=True)
         self.data_dir = folder / "data"
@@ -40,9 +60,12 @@ class AgentProcess:
 
     def arguments(self) -> list[str]:
         """The agent's command line."""
-        mode = ["-dev"] if self.dev else ["-server", "-bootstrap-expect=1", f"-data-dir={self.data_dir}"]
-        ports = [f"-http-port={self.http_port}", f"-dns-port={self.dns_port}", "-bind=127.0.0.1"]
-        return [*CHOWK, "agent", *mode, *ports, "-node=host1", f"-config-dir={self.config_dir}", *self.flags]
+        mode = ["-dev"] if self.dev else [*self.mode, f"-data-dir={self.data_dir}"]
+        ports = [f"-http-port={self.http_port}", f"-dns-port={self.dns_port}"]
+        if not self.dev:
+            ports += [f"-server-port={self.rpc_port}", f"-serf-lan-port={self.gossip_port}"]
+        places = [f"-bind={self.address}", f"-client={self.address}", f"-node={self.node}"]
+        return [*self.prefix, *CHOWK, "agent", *mode, *ports, *places, f"-config-dir={self.config_dir}", *self.flags]
 
     def start(self, *, wait: bool = True) -> AgentProcess:
         """Start it; with `wait` until the registry answers and the node is in the catalog."""
@@ -52,7 +75,9 @@ class AgentProcess:
                 self.arguments(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
             )
         if wait:
-            eventually(lambda: self._alive() and self.get("/v1/catalog/node/host1"), f"agent ready\n{self.log()}", 20)
+            eventually(
+                lambda: self._alive() and self.get(f"/v1/catalog/node/{self.node}"), f"agent ready\n{self.log()}", 20
+            )
         return self
 
     def _alive(self) -> bool:
@@ -97,7 +122,7 @@ class AgentProcess:
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of one HTTP request; error statuses are answers too."""
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data, method=method)
+        request = urllib.request.Request(f"http://{self.address}:{self.http_port}{path}", data, method=method)
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as reply:
                 return reply.status, dict(reply.headers), reply.read()
@@ -120,13 +145,24 @@ class AgentProcess:
 
     def dig(self, name: str, kind: str = "A", *options: str) -> list[str]:
         """Answers of `dig +short`, sorted."""
-        command = ["dig", "@127.0.0.1", "-p", str(self.dns_port), "+short", "+tries=1", "+time=3", *options, name, kind]
+        command = [
+            "dig",
+            f"@{self.address}",
+            "-p",
+            str(self.dns_port),
+            "+short",
+            "+tries=1",
+            "+time=3",
+            *options,
+            name,
+            kind,
+        ]
         output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
         return sorted(line for line in output.splitlines() if not line.startswith(";"))
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the CLI against this agent."""
-        environment = {**os.environ, "CHOWK_HTTP_ADDR": f"127.0.0.1:{self.http_port}", "NO_COLOR": "1"}
+        environment = {**os.environ, "CHOWK_HTTP_ADDR": f"{self.address}:{self.http_port}", "NO_COLOR": "1"}
         return subprocess.run([*CHOWK, *arguments], capture_output=True, text=True, env=environment, timeout=60)
 
     def passing(self, service: str) -> list[str]:
