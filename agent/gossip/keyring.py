@@ -89,7 +89,7 @@ class Keyring:
         return cls(keys, path)
 
     def install(self, key: bytes) -> None:
-        """Add a key that opens what others send; nothing is sent with it until `use`. InvalidRequest when the ring is full."""
+        """Add a key that opens what others send; nothing is sealed with it until `use`. InvalidRequest: the ring is full."""
         self._refuse_if_plain()
         if key in self.keys:
             return

@@ -1,4 +1,4 @@
-"""What leaves and enters through gossip's ports: packets sealed with AES-GCM under the cluster's keys, or, without keys, plain.
+"""What passes gossip's ports: packets sealed with AES-GCM under the cluster's keys, or plain where there are none.
 
 Called by `transport` for every datagram and every piece of a stream. A packet is
 

@@ -47,7 +47,8 @@ def test_a_file_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:
 
 def test_without_a_key_there_is_no_file_and_no_keyring_to_change(tmp_path: Path) -> None:
     ring = Keyring.open("", tmp_path)
-    assert ring.keys == () and not (tmp_path / FILE).exists()
+    assert ring.keys == ()
+    assert not (tmp_path / FILE).exists()
     for change in (ring.install, ring.use, ring.remove):
         with pytest.raises(InvalidRequest, match="not encrypted"):
             change(ONE)
@@ -75,7 +76,7 @@ def test_what_makes_no_sense_changes_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_stops_the_start_and_says_where_it_is(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "serf").mkdir()
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(KeyringError, match="local.keyring"):
+    with pytest.raises(KeyringError, match=r"local\.keyring"):
         Keyring.open(encode_key(ONE), tmp_path)
 
 
@@ -92,6 +93,7 @@ def test_a_wrong_key_is_told_without_showing_it() -> None:
     secret = base64.b64encode(b"s" * 20).decode()
     with pytest.raises(InvalidRequest) as refused:
         decode_key(secret)
-    assert secret not in str(refused.value) and "16, 24 or 32" in str(refused.value)
+    assert secret not in str(refused.value)
+    assert "16, 24 or 32" in str(refused.value)
     with pytest.raises(InvalidRequest):
         decode_key("no base64!")
