@@ -11,19 +11,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
 from chowk.server.raft.effects import Persist
 from chowk.server.raft.records import Entry, HardState, Restored, SnapshotMeta
 from chowk.server.storage.errors import Corrupt, StorageError, explained
-from chowk.server.storage.filesystem import ASIDE, Disk, FileSystem
+from chowk.server.storage.filesystem import ASIDE, Disk, FileSystem, replace_file
 from chowk.server.storage.hard_state import read_hard_state, write_hard_state
 from chowk.server.storage.lock import FolderLock
 from chowk.server.storage.log import SEGMENT_BYTES_MAX, SegmentLog
 from chowk.server.storage.port import last_hard_state, merged_entries
 from chowk.server.storage.snapshots import SnapshotFiles
+from chowk.server.storage.transfers import SnapshotSink, SnapshotSource
 
 log = structlog.get_logger("chowk.storage")
 T = TypeVar("T")
@@ -53,8 +54,9 @@ class DurableStorage:
         self._lock = FolderLock(self._folder)
         self._files.sync_folder(self._folder)
         names = self._files.names(self._folder)
-        if HARD_STATE + ASIDE in names:
-            self._files.remove(self._folder / (HARD_STATE + ASIDE))
+        for name in names:
+            if name.endswith(ASIDE):
+                self._files.remove(self._folder / name)
         self._snapshots.recover()
         entries = self._log.recover()
         has_hard_state = HARD_STATE in names
@@ -119,6 +121,33 @@ class DurableStorage:
         """The latest snapshot, and its chunks: Corrupt where one is damaged."""
         return self._guarded("read a snapshot in", self._snapshots.read)
 
+    def open_snapshot(self) -> SnapshotSource | None:
+        """The latest snapshot's file, to send it."""
+        return self._guarded("read a snapshot in", self._snapshots.open)
+
+    def receive_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
+        """A file for another server's snapshot: a disk that fails it is trusted with nothing more."""
+        return GuardedSink(self._guarded, meta, self._snapshots)
+
+    def read_note(self, name: str) -> bytes | None:
+        """A small file of the folder."""
+        path = self._folder / name
+        return self._guarded(
+            "read", lambda: self._files.read(path) if name in self._files.names(self._folder) else None
+        )
+
+    def write_note(self, name: str, data: bytes) -> None:
+        """Replace a small file of the folder."""
+        self._guarded("write", lambda: replace_file(self._files, self._folder / name, iter((data,))))
+
+    def rename_note(self, name: str, new_name: str) -> None:
+        """Give a small file of the folder another name."""
+        self._guarded("rename", lambda: self._rename(name, new_name))
+
+    def _rename(self, name: str, new_name: str) -> None:
+        self._files.rename(self._folder / name, self._folder / new_name)
+        self._files.sync_folder(self._folder)
+
     def compact(self, index: int) -> None:
         """Remove segments that hold nothing after `index`."""
         self._guarded("compact", lambda: self._log.compact(index))
@@ -143,3 +172,36 @@ class DurableStorage:
             if doing == "open":
                 self.close()
             raise self._failure from error
+
+
+class Guard(Protocol):
+    """Runs something that uses the disk, unless the disk failed before."""
+
+    def __call__(self, doing: str, work: Callable[[], T], /) -> T: ...
+
+
+class GuardedSink:
+    """A transfers.SnapshotSink of which a failure is one of the whole folder."""
+
+    def __init__(self, guarded: Guard, meta: SnapshotMeta, snapshots: SnapshotFiles) -> None:
+        self._guarded = guarded
+        self._sink = guarded("write a snapshot in", lambda: snapshots.receive(meta))
+        self.meta = meta
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """The next bytes."""
+        self._guarded("write a snapshot in", lambda: self._sink.write(data))
+        self.size = self._sink.size
+
+    def chunks(self) -> Iterator[bytes]:
+        """What the snapshot holds. BadSnapshot."""
+        return self._sink.chunks()
+
+    def finish(self) -> None:
+        """Durable, and the latest."""
+        self._guarded("write a snapshot in", self._sink.finish)
+
+    def discard(self) -> None:
+        """Remove it."""
+        self._guarded("remove a snapshot in", self._sink.discard)

@@ -25,6 +25,7 @@ class Corrupt(StorageError):
         )
         self.path = path
         self.offset = offset
+        self.what = what
 
 
 ADVICE = {

@@ -30,6 +30,18 @@ class WritableFile(Protocol):
     def close(self) -> None: ...
 
 
+class ReadableFile(Protocol):
+    """An open file, read anywhere, also after its name is gone."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes, fewer at the end."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class FileSystem(Protocol):
     """All errors are OSError."""
 
@@ -55,6 +67,10 @@ class FileSystem(Protocol):
 
     def read_blocks(self, path: Path, size: int) -> Iterator[bytes]:
         """All of a file, `size` bytes at a time."""
+        ...
+
+    def open(self, path: Path) -> ReadableFile:
+        """A file that exists, to read pieces of it."""
         ...
 
     def rename(self, source: Path, target: Path) -> None:
@@ -95,6 +111,22 @@ class DiskFile:
         os.close(self._descriptor)
 
 
+class DiskReader:
+    """A file of the system's, to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes, fewer at the end."""
+        return os.pread(self._descriptor, length, offset)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+
 class Disk:
     """The system's file system."""
 
@@ -126,6 +158,10 @@ class Disk:
         with path.open("rb") as file:
             while block := file.read(size):
                 yield block
+
+    def open(self, path: Path) -> ReadableFile:
+        """A file that exists, to read pieces of it."""
+        return DiskReader(path)
 
     def rename(self, source: Path, target: Path) -> None:
         """Give a file another name, at once and whole, in place of what had it."""

@@ -7,12 +7,13 @@ from typing import Protocol
 
 from chowk.server.raft.effects import Persist
 from chowk.server.raft.records import Entry, HardState, Restored, SnapshotMeta
+from chowk.server.storage.transfers import SnapshotSink, SnapshotSource
 
 
 class Storage(Protocol):
     """Every method may block; all errors are StorageError, after which nothing more is written.
 
-    `persist` and `compact` are called by one thread; `save_snapshot` may run beside them in another.
+    `persist`, `compact` and notes belong to one thread; snapshots are saved, sent and received beside it in another.
     """
 
     def open(self) -> Restored:
@@ -33,6 +34,26 @@ class Storage(Protocol):
 
     def read_snapshot(self) -> tuple[SnapshotMeta, Iterator[bytes]] | None:
         """The latest snapshot and its chunks; it may be newer than one knows. None when there is none. Any thread."""
+        ...
+
+    def open_snapshot(self) -> SnapshotSource | None:
+        """The latest snapshot, to send it to another server. None when there is none."""
+        ...
+
+    def receive_snapshot(self, meta: SnapshotMeta) -> SnapshotSink:
+        """A place for another server's snapshot."""
+        ...
+
+    def read_note(self, name: str) -> bytes | None:
+        """A small file of the folder: what was written under that name. None when there is none."""
+        ...
+
+    def write_note(self, name: str, data: bytes) -> None:
+        """Replace a small file, durably: the old one or the new, never a part."""
+        ...
+
+    def rename_note(self, name: str, new_name: str) -> None:
+        """Give a small file another name, durably."""
         ...
 
     def compact(self, index: int) -> None:
