@@ -5,6 +5,7 @@ Stricter than most real ones: names that were not synced are kept or lost each b
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,18 +102,37 @@ class CrashingFile:
         pass
 
 
+class OpenBytes:
+    """A file as it was when it was opened."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
+
+    def close(self) -> None:
+        pass
+
+
 class CrashingDisk:
     """Implements storage.filesystem.FileSystem. It crashes in the step `crash_at`, counted from 0, and stays down."""
 
     def __init__(self, seed: int, crash_at: int | None = None) -> None:
         self.rng = random.Random(seed)
         self.crash_at = crash_at
+        self.refuse_at: tuple[int, int] | None = None
+        """A step, and the errno with which the system refuses it and all that follow."""
         self.steps = 0
         self._folders: dict[Path, Names] = {}
 
     def step(self, whole: Callable[[], None], part: Callable[[], None] | None = None) -> None:
         """Do one thing to the disk; in the step that crashes: the whole of it, a part, or nothing."""
         self.steps += 1
+        if self.refuse_at is not None and self.steps > self.refuse_at[0]:
+            (part or (lambda: None))()
+            raise OSError(self.refuse_at[1], os.strerror(self.refuse_at[1]))
         if self.crash_at is None or self.steps <= self.crash_at:
             whole()
             return
@@ -126,6 +146,18 @@ class CrashingDisk:
         if power_lost:
             for names in self._folders.values():
                 names.lose_power(self.rng)
+
+    def rot(self, rng: random.Random) -> bool:
+        """Flip a bit in a file that another follows, so that no crash explains it: False when there is none."""
+        names = next((names for folder, names in sorted(self._folders.items()) if folder.name == "log"), None)
+        files = [inode for _name, inode in sorted(names.seen.items())][:-1] if names is not None else []
+        if not files:
+            return False
+        inode = rng.choice(files)
+        position = rng.randrange(len(inode.cached))
+        inode.cached[position] ^= 1 << rng.randrange(8)
+        inode.durable = bytes(inode.cached)
+        return True
 
     def make_folder(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)  # the lock is a real file
@@ -148,6 +180,9 @@ class CrashingDisk:
     def read_blocks(self, path: Path, size: int) -> Iterator[bytes]:
         data = self.read(path)
         return (data[start : start + size] for start in range(0, len(data), size))
+
+    def open(self, path: Path) -> OpenBytes:
+        return OpenBytes(self.read(path))
 
     def rename(self, source: Path, target: Path) -> None:
         names = self._folders[source.parent]
