@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from harness.agent import AgentProcess
 from harness.mesh import mesh_hcl
 from harness.ports import free_port

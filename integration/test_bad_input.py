@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from harness.agent import AgentProcess
 from harness.app import HttpApp
 from harness.mesh import fetch, mesh_hcl

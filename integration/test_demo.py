@@ -10,9 +10,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from harness.waiting import eventually
 
 from chowk.core.runtime.sockets import PortTaken, bind_tcp
+from harness.waiting import eventually
 from support.documents import ROOT
 
 PORTS = (8500, 8600, 8080, 8081, 8082, 8083, 9001, 9002)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import dnslib
 import pytest
+
 from harness.agent import AgentProcess
 from harness.mesh import sidecar_ports
 from harness.waiting import eventually

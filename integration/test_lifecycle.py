@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from harness.agent import AgentProcess
 from harness.waiting import eventually
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from harness.agent import AgentProcess
 from harness.app import EchoApp, HttpApp
 from harness.mesh import fetch, mesh_hcl, refused

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from harness.ports import free_port
 from harness.waiting import eventually
-
 from support.documents import blocks
 
 PORTS = ("8500", "8600", "9100", "9101", "9200")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from harness.ports import free_port
 from harness.waiting import eventually
 

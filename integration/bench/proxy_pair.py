@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import uvloop
 from aiohttp import web
-from harness.ports import free_port
 
 from chowk.connect.proxy.launcher_client import LauncherClient
 from chowk.core.errors import ChowkError
+from harness.ports import free_port
 from support.mesh_rig import FakeAgent, MeshCA, client_snapshot, server_snapshot, start_launcher
 
 RUNS = 5

@@ -37,13 +37,12 @@ class Clients:
         """Every client at once."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-            async with asyncio.TaskGroup() as group:
-                for name, url in self._urls.items():
-                    for number in range(self._each):
-                        group.create_task(self._work(session, f"{name}/{number}", url))
-                    group.create_task(self._add(session, name, url))
-                    group.create_task(self._watch(session, name, url))
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session, asyncio.TaskGroup() as group:
+            for name, url in self._urls.items():
+                for number in range(self._each):
+                    group.create_task(self._work(session, f"{name}/{number}", url))
+                group.create_task(self._add(session, name, url))
+                group.create_task(self._watch(session, name, url))
 
     async def _work(self, session: aiohttp.ClientSession, client: str, url: str) -> None:
         while not self.stop.is_set():

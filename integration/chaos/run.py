@@ -1,9 +1,10 @@
 """Break a cluster of real processes for a while, and judge what its clients saw.
 
+    make chaos HOURS=2            or, with `integration` and `tests` on PYTHONPATH:
     python integration/chaos/run.py --servers 3 --minutes 2 --seed 7
 
-Needs root for network namespaces; without them it runs on loopback, cuts nothing, and says so. Called by `make chaos HOURS=N`
-and by integration/test_chaos.py. Exit status 0: nothing was lost, nothing was stale.
+Needs root for network namespaces; without them it runs on loopback, cuts nothing, and says so. Called by
+integration/test_chaos.py too. Exit status 0: nothing was lost, nothing was stale.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT.parent / "tests")]
 
 from chaos.clients import Clients
 from chaos.history import History
