@@ -73,6 +73,12 @@ class Raft:
         """When a leader was last heard; minus infinity for never."""
         return self._state.leader_contact_s
 
+    def has_lease(self, now: float) -> bool:
+        """Whether nobody else can lead at `now`, which must be read from the clock for this question: what is applied here
+        then is all that anyone acknowledged. False does not mean that another leads: ask with `read`."""
+        state = self._state
+        return state.has_led and state.is_voter and (state.voters == (state.id,) or state.lease.is_valid(now))
+
     @property
     def commit_index(self) -> int:
         """The last index known to be committed."""
@@ -138,7 +144,7 @@ class Raft:
             case TimeoutNow():
                 elections.take_over(state, message, now)
             case ReadIndexRequest():
-                reads.request(state, message.sender, message.context, now)
+                reads.request(state, message.sender, message.context)
             case ReadIndexResponse():
                 reads.answered(state, message)
 
@@ -187,9 +193,12 @@ class Raft:
             if now >= state.election_deadline and state.is_voter:
                 elections.campaign(state, now)
             return
+        if len(state.voters) > 1 and state.is_stalled(now):
+            state.become_follower(state.term, "", now)
+            return
         if now >= state.quorum_deadline:
-            state.quorum_deadline = now + state.settings.election_timeout_s
-            if now - state.quorum_contact(now) >= state.settings.election_timeout_s:
+            state.quorum_deadline = state.quorum_contact(now) + state.settings.election_timeout_s
+            if now >= state.quorum_deadline:
                 state.become_follower(state.term, "", now)
                 return
         if state.transfer_target and now >= state.transfer_deadline:
@@ -222,6 +231,7 @@ class Raft:
             raise ChangeRefused("another change is under way")
         check_change(state.configurations.latest, configuration)
         index = state.append_own(EntryKind.CONFIGURATION, configuration.encode()).index
+        state.lease.begin_again()
         for peer in state.peers:
             state.progress.setdefault(peer, Progress(index, now))
         state.progress = {peer: state.progress[peer] for peer in state.peers}
@@ -235,9 +245,10 @@ class Raft:
             raise ChangeRefused(f"{target} is no other voter")
         replication.begin_transfer(self._state, target, now)
 
-    def read(self, context: int, now: float) -> None:
-        """Ask what a read must see; a ReadState with `context` (unique among those under way) answers."""
-        reads.request(self._state, "", context, now)
+    def read(self, context: int, _now: float) -> None:
+        """Ask what a read must see; a ReadState with `context` (unique among those under way) answers. Reads that are asked
+        before the next `take_effects` share one round."""
+        reads.request(self._state, "", context)
 
     def snapshot_taken(self, meta: SnapshotMeta, trailing: int) -> int:
         """A snapshot is durable. The log keeps `trailing` entries before it, for followers that are a little behind, but no
@@ -249,7 +260,7 @@ class Raft:
             return 0
         state.snapshot = meta
         kept = state.log.start_of(meta.index, state.settings.trailing_bytes_max) - 1
-        state.log.compact(max(meta.index - trailing, kept))
+        state.log.compact(max(replication.needed_from(state, meta.index - trailing), kept))
         state.configurations.compact(state.log.anchor_index)
         return state.log.anchor_index
 
@@ -270,14 +281,15 @@ class Raft:
         """What to do since the last call. Call it after every other call; perform it, whatever happens meanwhile."""
         state = self._state
         messages = self._released(now)
+        reads.advance(state, now)
         if state.role is Role.LEADER and state.wants_replication:
             replication.replicate_all(state)
-            messages += self._released(now)
-        persist = state.durability.take(state.hard_state, state.log)
+        messages += self._released(now)
+        persist = state.durability.take(state.hard_state, state.log, now)
         read_states, state.read_states = tuple(state.read_states), []
-        return Effects((persist,) if persist is not None else (), messages, self._committed(), read_states)
+        return Effects((persist,) if persist is not None else (), tuple(messages), self._committed(), read_states)
 
-    def _released(self, now: float) -> tuple[Message, ...]:
+    def _released(self, now: float) -> list[Message]:
         """The messages that may go out. What this server said to itself (its own vote) arrives here, at once."""
         outgoing: list[Message] = []
         while released := self._state.durability.released():
@@ -286,7 +298,7 @@ class Raft:
                     self.receive(message, now)
                 else:
                     outgoing.append(message)
-        return tuple(outgoing)
+        return outgoing
 
     def _committed(self) -> tuple[Entry, ...]:
         state = self._state

@@ -7,12 +7,24 @@ sequence and is held until the shell said it is durable: so nobody is told of wh
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from chowk.server.raft.effects import Persist
 from chowk.server.raft.errors import BrokenInvariant
 from chowk.server.raft.log import RaftLog
 from chowk.server.raft.messages import Message
 from chowk.server.raft.records import HardState, SnapshotMeta
+
+HELD_MESSAGES_MAX: Final = 4096
+
+
+class Write:
+    """A Persist under way: when it ends, this server's log is durable up to `proves`."""
+
+    def __init__(self, sequence: int, proves: int, begun_s: float) -> None:
+        self.sequence = sequence
+        self.proves = proves
+        self.begun_s = begun_s
 
 
 class Durability:
@@ -26,8 +38,9 @@ class Durability:
         self._hard_changed = False
         self._unsaved_from: int | None = None
         self._install: SnapshotMeta | None = None
-        self._writes: deque[tuple[int, int]] = deque()
-        self._held: list[tuple[int, Message]] = []
+        self._writes: deque[Write] = deque()
+        self._held: deque[tuple[int, Message]] = deque()
+        self._ready: list[Message] = []
 
     @property
     def _is_dirty(self) -> bool:
@@ -67,26 +80,33 @@ class Durability:
 
     def _cap(self, durable: int, proved: int) -> None:
         self.durable_index = min(self.durable_index, durable)
-        self._writes = deque((sequence, min(last, proved)) for sequence, last in self._writes)
+        for write in self._writes:
+            write.proves = min(write.proves, proved)
+
+    def writing_since(self, now: float) -> float:
+        """When the oldest write that has not ended was begun; `now` when none is under way."""
+        return self._writes[0].begun_s if self._writes else now
 
     def hold(self, message: Message, after: int) -> None:
-        """Keep a message until `after` is durable."""
-        self._held.append((after, message))
+        """Keep a message until `after` is durable. With too many kept (a disk that hangs) it is lost, as on any network."""
+        if after <= self._durable:
+            self._ready.append(message)
+        elif len(self._held) < HELD_MESSAGES_MAX:
+            self._held.append((after, message))
 
-    def released(self) -> tuple[Message, ...]:
-        """The messages that may go out now, in order."""
-        ready = tuple(message for after, message in self._held if after <= self._durable)
-        self._held = [(after, message) for after, message in self._held if after > self._durable]
+    def released(self) -> list[Message]:
+        """The messages that may go out now."""
+        ready, self._ready = self._ready, []
         return ready
 
-    def take(self, hard_state: HardState, log: RaftLog) -> Persist | None:
+    def take(self, hard_state: HardState, log: RaftLog, now: float) -> Persist | None:
         """The next thing to write, if there is any."""
         if not self._is_dirty:
             return None
         self._taken += 1
         entries = log.between(self._unsaved_from, log.last_index) if self._unsaved_from is not None else []
         persist = Persist(self._taken, hard_state if self._hard_changed else None, self._install, tuple(entries))
-        self._writes.append((self._taken, log.last_index))
+        self._writes.append(Write(self._taken, log.last_index, now))
         self._hard_changed, self._unsaved_from, self._install = False, None, None
         return persist
 
@@ -95,9 +115,8 @@ class Durability:
         if not self._durable < sequence <= self._taken:
             raise BrokenInvariant(f"write {sequence} cannot have ended: {self._durable} to {self._taken} are under way")
         self._durable = sequence
-        while self._writes and self._writes[0][0] <= sequence:
-            self.durable_index = max(self.durable_index, self._writes.popleft()[1])
-
-    def describe(self) -> dict[str, int]:
-        """For people."""
-        return {"durable_index": self.durable_index, "writes_under_way": len(self._writes), "held": len(self._held)}
+        while self._writes and self._writes[0].sequence <= sequence:
+            self.durable_index = max(self.durable_index, self._writes.popleft().proves)
+        held, self._held = self._held, deque()
+        for after, message in held:
+            self.hold(message, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chowk.server.raft import replication
+from chowk.server.raft.lease import Lease
 from chowk.server.raft.messages import PreVoteRequest, PreVoteResponse, TimeoutNow, VoteRequest, VoteResponse
 from chowk.server.raft.progress import Progress
 from chowk.server.raft.records import EntryKind
@@ -12,7 +13,7 @@ from chowk.server.raft.state import RaftState, Role
 def campaign(state: RaftState, now: float) -> None:
     """The leader was not heard for too long. Ask first; alone, there is nobody to ask."""
     state.wait_for_election(now)
-    if not state.is_voter:
+    if not state.is_voter or state.is_stalled(now):
         return
     if state.voters == (state.id,):
         stand(state, now, transfer=False)
@@ -64,11 +65,12 @@ def answer_pre_vote(state: RaftState, message: PreVoteRequest, now: float) -> No
 
 
 def answer_vote(state: RaftState, message: VoteRequest, now: float) -> None:
-    """Vote at most once a term, and only for a log that has all that may be committed of this one."""
+    """Vote at most once a term, only for a log that has all that may be committed of this one, and against no lease."""
     granted = (
         state.role is Role.FOLLOWER
         and state.hard_state.vote in ("", message.sender)
         and state.leader in ("", message.sender)
+        and (message.transfer or not state.is_leased(now))
         and state.log.is_covered_by(message.last_index, message.last_term)
     )
     if granted:
@@ -81,7 +83,7 @@ def count_pre_vote(state: RaftState, message: PreVoteResponse, now: float) -> No
     """Stand when a majority would vote."""
     asked = state.term + 1 if message.granted else state.term
     if state.role is Role.PRE_CANDIDATE and message.term == asked:
-        state.votes[message.sender] = message.granted
+        _count(state, message.sender, granted=message.granted)
         if _won(state):
             stand(state, now, transfer=False)
         elif _lost(state):
@@ -91,11 +93,16 @@ def count_pre_vote(state: RaftState, message: PreVoteResponse, now: float) -> No
 def count_vote(state: RaftState, message: VoteResponse, now: float) -> None:
     """Lead when a majority voted."""
     if state.role is Role.CANDIDATE:
-        state.votes[message.sender] = message.granted
+        _count(state, message.sender, granted=message.granted)
         if _won(state):
             _lead(state, now)
         elif _lost(state):
             state.become_follower(state.term, "", now)
+
+
+def _count(state: RaftState, voter: str, *, granted: bool) -> None:
+    """A vote once given stays given, whatever the voter answers to a repeated request."""
+    state.votes[voter] = state.votes.get(voter, False) or granted
 
 
 def take_over(state: RaftState, message: TimeoutNow, now: float) -> None:
@@ -109,10 +116,11 @@ def _lead(state: RaftState, now: float) -> None:
     state.leader = state.id
     state.votes = {}
     state.progress = {peer: Progress(state.log.last_index + 1, now) for peer in state.peers}
+    state.lease = Lease(state.settings.election_timeout_s)
     state.uncommitted_bytes = 0
     state.quorum_deadline = now + state.settings.election_timeout_s
     state.term_start = state.append_own(EntryKind.NOOP, b"").index
-    replication.heartbeat(state, now)
+    replication.begin_round(state, now)
 
 
 def _other_voters(state: RaftState) -> tuple[str, ...]:

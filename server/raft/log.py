@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 
 from chowk.server.raft.errors import BrokenInvariant
-from chowk.server.raft.records import Entry
+from chowk.server.raft.records import ENTRY_OVERHEAD_BYTES, Entry
 
 
 class RaftLog:
@@ -46,17 +47,20 @@ class RaftLog:
             raise BrokenInvariant(f"entry {first} was compacted (the log begins after {self._anchor_index})")
         return self._entries[start : last - self._anchor_index]
 
-    def batch(self, first: int, bytes_max: int) -> tuple[Entry, ...]:
-        """Entries from `first`: at least one if there is one, and no more than `bytes_max` else."""
-        chosen: list[Entry] = []
+    def bytes_between(self, first: int, last: int) -> int:
+        """The size of the entries `first` to `last`."""
+        return sum(len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in self.between(first, last))
+
+    def batch(self, first: int, bytes_max: int) -> tuple[tuple[Entry, ...], int]:
+        """Entries from `first`, and their size: at least one if there is one, and no more than `bytes_max` else."""
+        start = first - self._anchor_index - 1
         size = 0
-        for position in range(first - self._anchor_index - 1, len(self._entries)):
-            entry = self._entries[position]
-            size += entry.size
-            if chosen and size > bytes_max:
-                break
-            chosen.append(entry)
-        return tuple(chosen)
+        for position in range(start, len(self._entries)):
+            more = len(self._entries[position].data) + ENTRY_OVERHEAD_BYTES
+            if size and size + more > bytes_max:
+                return tuple(self._entries[start:position]), size
+            size += more
+        return tuple(self._entries[start:]), size
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries after the last."""
@@ -101,7 +105,7 @@ class RaftLog:
 
     def agreement(self, index: int, term: int) -> int:
         """The greatest index up to `index` with a term of at most `term`: where logs may still agree."""
-        index = min(index, self.last_index)
-        while index > self._anchor_index and (self.term_at(index) or 0) > term:
-            index -= 1
-        return index
+        known = max(0, min(index, self.last_index) - self._anchor_index)
+        if not known:
+            return min(index, self._anchor_index)
+        return self._anchor_index + bisect.bisect_right(self._entries, term, hi=known, key=lambda entry: entry.term)

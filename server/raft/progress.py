@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections import deque
 
+from chowk.server.raft.settings import Settings
+
 
 class Pace(enum.StrEnum):
     """PROBE: one message at a time, to find where the logs agree. REPLICATE: pipelined. SNAPSHOT: wait until it has one."""
@@ -15,63 +17,76 @@ class Pace(enum.StrEnum):
 
 
 class Progress:
-    """One server's. `match` is durable there; `next` is what to send next; `contact_s` when it was last heard."""
+    """One server's. `match` is durable there; `next` is what to send next; `told` is the highest index that it was sent
+    the news of that it is committed; `contact_s` is when it was last heard, `round` the latest it answered."""
 
     def __init__(self, next_index: int, now: float) -> None:
         self.pace = Pace.PROBE
         self.match = 0
         self.next = next_index
+        self.told = 0
         self.contact_s = now
         self.round = 0
         self.probing = False
         self.snapshot_index = 0
-        self._inflight: deque[int] = deque()
+        self._inflight: deque[tuple[int, int]] = deque()
+        self._inflight_bytes = 0
 
     @property
     def inflight(self) -> int:
         """Messages with entries that are under way."""
         return len(self._inflight)
 
-    def is_paused(self, inflight_max: int) -> bool:
+    def is_paused(self, settings: Settings) -> bool:
         """Whether no entries may be sent now."""
-        if self.pace is Pace.PROBE:
-            return self.probing
-        return self.pace is Pace.SNAPSHOT or len(self._inflight) >= inflight_max
+        if self.pace is Pace.REPLICATE:
+            return (
+                self._inflight_bytes >= settings.inflight_bytes_max
+                or len(self._inflight) >= settings.inflight_messages_max
+            )
+        return self.pace is Pace.SNAPSHOT or self.probing
 
-    def sent(self, last_index: int) -> None:
-        """Entries up to `last_index` went out."""
+    def sent(self, last_index: int, size: int) -> None:
+        """Entries of `size` bytes up to `last_index` went out."""
         if self.pace is Pace.PROBE:
             self.probing = True
         else:
             self.next = last_index + 1
-            self._inflight.append(last_index)
+            self._inflight.append((last_index, size))
+            self._inflight_bytes += size
 
     def probe(self) -> None:
         """Fall back: find out again where the logs agree."""
         self.pace = Pace.PROBE
         self.next = self.match + 1
-        self.probing = False
-        self._inflight.clear()
+        self._forget_inflight()
 
     def await_snapshot(self, index: int) -> None:
         """A snapshot at `index` is on its way."""
         self.pace = Pace.SNAPSHOT
         self.snapshot_index = index
-        self._inflight.clear()
+        self._forget_inflight()
 
-    def acknowledge(self, match: int) -> bool:
-        """The server has everything up to `match`. Whether that is news, or opens the way."""
-        while self._inflight and self._inflight[0] <= match:
-            self._inflight.popleft()
-        news = match > self.match
+    def _forget_inflight(self) -> None:
+        self.probing = False
+        self._inflight.clear()
+        self._inflight_bytes = 0
+
+    def acknowledge(self, match: int, agreed: int) -> None:
+        """The server has everything up to `match` durably, and agrees with this log up to `agreed`, which may be further:
+        what is between is being written there."""
+        while self._inflight and self._inflight[0][0] <= match:
+            self._inflight_bytes -= self._inflight.popleft()[1]
         self.match = max(self.match, match)
         self.next = max(self.next, self.match + 1)
-        if self.pace is Pace.PROBE or (self.pace is Pace.SNAPSHOT and self.match >= self.snapshot_index):
-            self.pace = Pace.REPLICATE
-            self.next = self.match + 1
-            self.probing = False
-            return True
-        return news
+        if self.pace is Pace.PROBE:
+            self.resume(agreed)
+
+    def resume(self, agreed: int) -> None:
+        """The logs agree up to `agreed`: from there on, pipeline."""
+        self.pace = Pace.REPLICATE
+        self.next = max(self.match, agreed) + 1
+        self._forget_inflight()
 
     def refuse(self, prev_index: int, agreement: int) -> bool:
         """The server does not have `prev_index`. False when that is an old answer that says nothing now."""

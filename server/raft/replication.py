@@ -6,13 +6,21 @@ from chowk.server.raft import reads
 from chowk.server.raft.errors import BrokenInvariant
 from chowk.server.raft.messages import AppendRequest, AppendResponse, InstallSnapshot, TimeoutNow
 from chowk.server.raft.progress import Pace, Progress
+from chowk.server.raft.records import Entry
 from chowk.server.raft.state import RaftState, Role
+
+
+def begin_round(state: RaftState, now: float) -> None:
+    """What is sent from now on asks for a newer answer: who answers it was there after this moment."""
+    state.round += 1
+    state.heartbeat_deadline = now + state.settings.heartbeat_s
+    state.lease.sent(state.round, now)
+    reads.ride(state)
 
 
 def heartbeat(state: RaftState, now: float) -> None:
     """Tell everyone who leads, and find out who is there and where a log differs. Begins a new round."""
-    state.round += 1
-    state.heartbeat_deadline = now + state.settings.heartbeat_s
+    begin_round(state, now)
     for peer in state.peers:
         progress = state.progress[peer]
         prev = 0 if progress.pace is Pace.SNAPSHOT else progress.next - 1
@@ -20,35 +28,42 @@ def heartbeat(state: RaftState, now: float) -> None:
         if prev_term is None:
             # What was sent last is compacted here and may be lost there: begin again from what it has for certain.
             progress.probe()
-            replicate(state, peer)
+            state.wants_replication = True
             prev, prev_term = 0, 0
-        _send_append(state, peer, prev, prev_term, 0)
+        _send_append(state, peer, prev, prev_term, ())
 
 
 def replicate_all(state: RaftState) -> None:
-    """Send everyone what is new."""
+    """Send everyone what is new: entries as far as each one's pace allows, and to where they are committed."""
     state.wants_replication = False
+    batches: dict[int, tuple[tuple[Entry, ...], int]] = {}
     for peer in state.peers:
-        replicate(state, peer)
+        _replicate(state, peer, batches)
 
 
-def replicate(state: RaftState, peer: str) -> None:
-    """Send a server what it lacks, as far as its pace allows; a snapshot when the log does not reach back far enough."""
-    progress = state.progress[peer]
-    while not progress.is_paused(state.settings.inflight_messages_max):
-        prev_term = state.log.term_at(progress.next - 1)
+def _replicate(state: RaftState, peer: str, batches: dict[int, tuple[tuple[Entry, ...], int]]) -> None:
+    """One server's part; a snapshot when the log does not reach back far enough. `batches` are shared among servers."""
+    progress, log = state.progress[peer], state.log
+    while not progress.is_paused(state.settings):
+        first = progress.next
+        prev_term = log.term_at(first - 1)
         if prev_term is None:
             _send_snapshot(state, peer, progress)
             return
-        is_probe = progress.pace is Pace.PROBE
-        if progress.next > state.log.last_index and not is_probe:
-            return
-        last = _send_append(state, peer, progress.next - 1, prev_term, state.settings.message_bytes_max)
-        progress.sent(last)
+        if first > log.last_index and progress.pace is not Pace.PROBE:
+            break
+        if first not in batches:
+            batches[first] = log.batch(first, state.settings.message_bytes_max)
+        entries, size = batches[first]
+        _send_append(state, peer, first - 1, prev_term, entries)
+        progress.sent(first - 1 + len(entries), size)
+    if progress.pace is Pace.REPLICATE and min(state.commit, progress.match) > progress.told:
+        _send_append(state, peer, progress.match, log.term_at(progress.match) or 0, ())
 
 
-def _send_append(state: RaftState, peer: str, prev: int, prev_term: int, bytes_max: int) -> int:
-    entries = state.log.batch(prev + 1, bytes_max) if bytes_max else ()
+def _send_append(state: RaftState, peer: str, prev: int, prev_term: int, entries: tuple[Entry, ...]) -> None:
+    progress = state.progress[peer]
+    progress.told = max(progress.told, min(state.commit, prev + len(entries)))
     state.send_early(
         AppendRequest(
             sender=state.id,
@@ -61,7 +76,6 @@ def _send_append(state: RaftState, peer: str, prev: int, prev_term: int, bytes_m
             entries=entries,
         )
     )
-    return prev + len(entries)
 
 
 def _send_snapshot(state: RaftState, peer: str, progress: Progress) -> None:
@@ -81,8 +95,14 @@ def snapshot_ended(state: RaftState, peer: str, *, arrived: bool) -> None:
         progress.probe()
         progress.next = max(progress.next, index + 1) if arrived else progress.next
         progress.probing = not arrived
-        if arrived:
-            replicate(state, peer)
+        state.wants_replication = True
+
+
+def needed_from(state: RaftState, index: int) -> int:
+    """Up to where the log may be forgotten, of what is before `index`: a server that is being sent a snapshot needs what
+    follows it, or would need another when it has it, for ever."""
+    under_way = [known.snapshot_index for known in state.progress.values() if known.pace is Pace.SNAPSHOT]
+    return min([index, *under_way])
 
 
 def follow(state: RaftState, message: AppendRequest | InstallSnapshot, now: float) -> None:
@@ -99,15 +119,13 @@ def follow(state: RaftState, message: AppendRequest | InstallSnapshot, now: floa
 def accept(state: RaftState, message: AppendRequest) -> None:
     """A follower's part of appending. Only a real conflict truncates; a stale or repeated message never does."""
     prev, prev_term, entries = message.prev_index, message.prev_term, message.entries
+    if entries and (entries[0].index, entries[-1].index) != (prev + 1, prev + len(entries)):
+        return
     if prev < state.commit:
-        entries = tuple(entry for entry in entries if entry.index > state.commit)
-        if not entries or entries[0].index != state.commit + 1:
-            _answer(state, message, state.commit)
-            return
+        entries = entries[state.commit - prev :]
         prev, prev_term = state.commit, state.log.term_at(state.commit) or 0
     if state.log.term_at(prev) != prev_term:
-        hint = state.log.agreement(prev, prev_term)
-        _answer(state, message, 0, hint)
+        _refuse(state, message, state.log.agreement(prev, prev_term))
         return
     for position, entry in enumerate(entries):
         if state.log.term_at(entry.index) != entry.term:
@@ -115,23 +133,43 @@ def accept(state: RaftState, message: AppendRequest) -> None:
                 state.truncate_from(entry.index)
             state.append(entries[position:])
             break
-    match = prev + len(entries)
-    state.commit_to(min(message.commit, match))
-    _answer(state, message, match)
+    agreed = prev + len(entries)
+    state.commit_to(min(message.commit, agreed))
+    _agree(state, message, agreed)
 
 
-def _answer(state: RaftState, message: AppendRequest, match: int, hint: int | None = None) -> None:
-    state.send(
+def _agree(state: RaftState, message: AppendRequest | InstallSnapshot, agreed: int) -> None:
+    """Say up to where the logs agree. News of entries waits until they are durable; a heartbeat is answered at once, with
+    what is durable already: a slow disk must not look like a server that is gone."""
+    has_news = isinstance(message, InstallSnapshot) or bool(message.entries)
+    prev = message.prev_index if isinstance(message, AppendRequest) else message.meta.index
+    answer = AppendResponse(
+        sender=state.id,
+        target=message.sender,
+        term=state.term,
+        success=True,
+        prev_index=prev,
+        match=agreed if has_news else min(agreed, state.durability.durable_index),
+        round=message.round,
+    )
+    if has_news:
+        state.send(answer)
+    else:
+        state.send_early(answer)
+
+
+def _refuse(state: RaftState, message: AppendRequest, hint: int) -> None:
+    state.send_early(
         AppendResponse(
             sender=state.id,
             target=message.sender,
             term=state.term,
-            success=hint is None,
+            success=False,
             prev_index=message.prev_index,
-            match=match,
+            match=0,
             round=message.round,
-            hint_index=hint or 0,
-            hint_term=(state.log.term_at(hint) or 0) if hint is not None else 0,
+            hint_index=hint,
+            hint_term=state.log.term_at(hint) or 0,
         )
     )
 
@@ -148,17 +186,7 @@ def install(state: RaftState, message: InstallSnapshot) -> None:
             state.durability.installed(meta)
             state.snapshot = meta
             state.commit = state.applied = meta.index
-    state.send(
-        AppendResponse(
-            sender=state.id,
-            target=message.sender,
-            term=state.term,
-            success=True,
-            prev_index=meta.index,
-            match=max(meta.index, state.commit),
-            round=message.round,
-        )
-    )
+    _agree(state, message, max(meta.index, state.commit))
 
 
 def acknowledge(state: RaftState, message: AppendResponse, now: float) -> None:
@@ -168,20 +196,18 @@ def acknowledge(state: RaftState, message: AppendResponse, now: float) -> None:
         return
     progress.contact_s = now
     progress.round = max(progress.round, message.round)
-    if not message.success:
-        agreement = state.log.agreement(message.hint_index, message.hint_term)
-        if progress.refuse(message.prev_index, agreement):
-            replicate(state, message.sender)
-    elif message.match > state.log.last_index:
-        raise BrokenInvariant(f"{message.sender} has entry {message.match}; the leader's log ends before")
-    else:
-        progress.acknowledge(message.match)
-        if not advance_commit(state, now):
-            return
-        replicate(state, message.sender)
-        if state.transfer_target == message.sender and progress.match == state.log.last_index:
-            _hand_over(state)
     reads.confirm(state)
+    state.wants_replication = True
+    if not message.success:
+        progress.refuse(message.prev_index, state.log.agreement(message.hint_index, message.hint_term))
+        return
+    if message.match > state.log.last_index:
+        raise BrokenInvariant(f"{message.sender} has entry {message.match}; the leader's log ends before")
+    progress.acknowledge(message.match, max(message.match, message.prev_index))
+    if progress.pace is Pace.SNAPSHOT and state.log.term_at(progress.match) is not None:
+        progress.resume(progress.match)
+    if advance_commit(state, now) and state.transfer_target == message.sender:
+        hand_over_when_ready(state)
 
 
 def advance_commit(state: RaftState, now: float) -> bool:
@@ -194,28 +220,32 @@ def advance_commit(state: RaftState, now: float) -> bool:
     reached = state.quorum_value(matches)
     if reached <= state.commit or state.log.term_at(int(reached)) != state.term:
         return True
-    had_led = state.has_led
     state.commit_to(int(reached))
-    reads.release_waiting(state, now, had_led=had_led)
-    for peer in state.peers:
-        progress = state.progress[peer]
-        if progress.pace is Pace.REPLICATE:
-            _send_append(state, peer, progress.match, state.log.term_at(progress.match) or 0, 0)
-    if not state.is_voter and state.configurations.latest_index <= state.commit:
-        state.become_follower(state.term, "", now)
-        return False
-    return True
+    state.wants_replication = True
+    if state.is_voter or state.configurations.latest_index > state.commit:
+        return True
+    _leave(state, now)
+    return False
+
+
+def _leave(state: RaftState, now: float) -> None:
+    """This leader's own removal is committed. Tell the others, and let the one that has most stand at once."""
+    replicate_all(state)
+    heir = max(state.voters, key=lambda voter: (state.progress[voter].match, voter))
+    state.send_early(TimeoutNow(sender=state.id, target=heir, term=state.term))
+    state.become_follower(state.term, "", now)
 
 
 def begin_transfer(state: RaftState, target: str, now: float) -> None:
     """Stop taking proposals, bring the target up to date, then let it stand."""
     state.transfer_target = target
     state.transfer_deadline = now + state.settings.election_timeout_s
-    if state.progress[target].match == state.log.last_index:
-        _hand_over(state)
-    else:
-        replicate(state, target)
+    state.wants_replication = True
+    hand_over_when_ready(state)
 
 
-def _hand_over(state: RaftState) -> None:
-    state.send(TimeoutNow(sender=state.id, target=state.transfer_target, term=state.term))
+def hand_over_when_ready(state: RaftState) -> None:
+    """The target has everything, durably: it stands, against any lease, so this server's own lease is over."""
+    if state.progress[state.transfer_target].match == state.log.last_index:
+        state.lease.end()
+        state.send_early(TimeoutNow(sender=state.id, target=state.transfer_target, term=state.term))

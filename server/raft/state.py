@@ -9,16 +9,23 @@ import enum
 import random
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from chowk.server.raft.configurations import Configurations
 from chowk.server.raft.durability import Durability
 from chowk.server.raft.effects import ReadState
 from chowk.server.raft.errors import BrokenInvariant
+from chowk.server.raft.lease import Lease
 from chowk.server.raft.log import RaftLog
 from chowk.server.raft.messages import Message
 from chowk.server.raft.progress import Progress
 from chowk.server.raft.records import Entry, EntryKind, HardState, Restored, SnapshotMeta
 from chowk.server.raft.settings import Settings
+from chowk.server.raft.waiting import ForwardedReads, WaitingRead
+
+FIRST_TERM: Final = 1
+"""The term of a bootstrapped log's first entry. Nobody leads in it: the first election enters the next."""
+QUESTION_BITS: Final = 48
 
 
 class Role(enum.StrEnum):
@@ -28,16 +35,6 @@ class Role(enum.StrEnum):
     PRE_CANDIDATE = "PreCandidate"
     CANDIDATE = "Candidate"
     LEADER = "Leader"
-
-
-class WaitingRead:
-    """A read index under way: `server` is "" for one asked here."""
-
-    def __init__(self, server: str, context: int, index: int, round: int) -> None:
-        self.server = server
-        self.context = context
-        self.index = index
-        self.round = round
 
 
 class RaftState:
@@ -55,7 +52,8 @@ class RaftState:
         self.role = Role.FOLLOWER
         self.leader = ""
         self.leader_contact_s = float("-inf")
-        self.started_s = now
+        # Before a crash it may have answered a leader whose lease still runs. Who never left the first term did not.
+        self.promised_from_s = now if restored.hard_state.term > FIRST_TERM else float("-inf")
         self.commit = self.applied = restored.snapshot.index if restored.snapshot is not None else 0
         self.votes: dict[str, bool] = {}
         self.progress: dict[str, Progress] = {}
@@ -64,7 +62,9 @@ class RaftState:
         self.round = 0
         self.wants_replication = False
         self.transfer_target = ""
+        self.lease = Lease(settings.election_timeout_s)
         self.waiting_reads: deque[WaitingRead] = deque()
+        self.forwarded = ForwardedReads(rng.getrandbits(QUESTION_BITS))
         self.read_states: list[ReadState] = []
         self.election_deadline = self.heartbeat_deadline = self.quorum_deadline = self.transfer_deadline = now
         self.wait_for_election(now)
@@ -105,10 +105,17 @@ class RaftState:
         self.election_deadline = now + self.rng.uniform(least, 2 * least)
 
     def is_leased(self, now: float) -> bool:
-        """Whether a leader is known to lead, so that nobody should be helped to disturb it (dissertation 4.2.3)."""
+        """Whether a leader may count on this server not to help another into an election (dissertation 4.2.3, 6.4.1).
+
+        A newer term does not end it: the leader that was answered does not know of that term yet.
+        """
         if self.role is Role.LEADER:
             return now - self.quorum_contact(now) < self.settings.election_timeout_s
-        return bool(self.leader) and now - self.leader_contact_s < self.settings.election_timeout_s
+        return now - max(self.leader_contact_s, self.promised_from_s) < self.settings.election_timeout_s
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether this server's own disk has not ended a write for an election timeout: as good as not there."""
+        return now - self.durability.writing_since(now) >= self.settings.election_timeout_s
 
     def quorum_contact(self, now: float) -> float:
         """When a majority was last heard, this leader itself included if it counts."""
@@ -134,8 +141,9 @@ class RaftState:
         self.votes = {}
         self.progress = {}
         self.transfer_target = ""
-        self.read_states += [ReadState(read.context, None) for read in self.waiting_reads if not read.server]
+        given_up = [read.context for read in self.waiting_reads if not read.server] + self.forwarded.clear()
         self.waiting_reads.clear()
+        self.read_states += [ReadState(context, None) for context in given_up]
 
     def send(self, message: Message) -> None:
         """Send once all that has happened so far is durable."""
@@ -176,7 +184,7 @@ class RaftState:
         if index > self.commit:
             if self.role is Role.LEADER:
                 own = max(self.commit + 1, self.term_start)
-                self.uncommitted_bytes -= sum(entry.size for entry in self.log.between(own, index))
+                self.uncommitted_bytes -= self.log.bytes_between(own, index)
             self.commit = index
 
     def meta_at(self, index: int) -> SnapshotMeta:
@@ -190,15 +198,21 @@ class RaftState:
 
 def _restored_log(restored: Restored) -> RaftLog:
     """The log behind its anchor. Entries that reach back to the first need none; others are anchored at the snapshot if
-    they begin right after it, else at their own first, which is covered by the snapshot."""
+    they begin right after it, else at their own first, which is covered by the snapshot. Entries that the snapshot does not
+    continue are of before it came from another server: what they say, of members too, is nothing to go by."""
     snapshot, entries = restored.snapshot, restored.entries
-    if not entries:
-        return RaftLog(snapshot.index, snapshot.term) if snapshot is not None else RaftLog()
-    first = entries[0]
-    if first.index == 1:
+    if snapshot is None:
+        if entries and entries[0].index != 1:
+            raise BrokenInvariant(f"the log begins at {entries[0].index} and no snapshot covers what was before")
         return RaftLog(0, 0, entries)
-    if snapshot is None or first.index > snapshot.index + 1:
-        raise BrokenInvariant(f"the log begins at {first.index} and no snapshot covers what was before")
+    if not entries:
+        return RaftLog(snapshot.index, snapshot.term)
+    first = entries[0]
+    if first.index > snapshot.index + 1:
+        raise BrokenInvariant(f"the log begins at {first.index} and the snapshot ends at {snapshot.index}")
     if first.index == snapshot.index + 1:
         return RaftLog(snapshot.index, snapshot.term, entries)
-    return RaftLog(first.index, first.term, entries[1:])
+    position = snapshot.index - first.index
+    if position >= len(entries) or entries[position].term != snapshot.term:
+        return RaftLog(snapshot.index, snapshot.term)
+    return RaftLog(0, 0, entries) if first.index == 1 else RaftLog(first.index, first.term, entries[1:])

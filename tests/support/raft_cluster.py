@@ -198,6 +198,9 @@ class Cluster:
             return
         target.raft.receive(message, self.now)
         self.pump(target)
+        if isinstance(message, InstallSnapshot) and sender.raft is not None:
+            sender.raft.snapshot_sent(message.target, arrived=True)
+            self.pump(sender)
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
