@@ -8,6 +8,7 @@ from aiohttp import web
 
 from chowk.agent.api.agent_writes import applied, asked_enable
 from chowk.agent.api.errors import HttpError, bad_request, not_found
+from chowk.agent.api.keyring import gossip_of
 from chowk.agent.api.replies import empty_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
@@ -19,9 +20,12 @@ TOKEN_TYPES: Final = frozenset({
 
 
 async def join(request: ApiRequest) -> web.Response:
-    """This agent keeps no gossip: its cluster is itself and the servers it is configured with. 501, saying so."""
+    """Join the cluster of the agent at `address` (a host, `host:port`, `[v6]:port`); an error says why that failed."""
     address = request.part("address", "Missing address")
-    raise HttpError(501, f"cannot join {address}: this agent runs without gossip")
+    if request.query.flag("wan"):
+        raise bad_request("cannot join over the WAN: this agent knows its own datacenter only")
+    await gossip_of(request, f"join {address}").join([address])
+    return empty_reply()
 
 
 async def leave(request: ApiRequest) -> web.Response:
@@ -32,10 +36,12 @@ async def leave(request: ApiRequest) -> web.Response:
 
 
 async def force_leave(request: ApiRequest) -> web.Response:
-    """Make a failed member leave. One that is alive stays; one that nobody knows is 404."""
+    """Take a failed member for one that left; `?prune` forgets it. One that is alive stays; an unknown one is 404."""
     node = request.part("node", "Missing node name")
     if node not in {member.get("Name") for member in request.context.members()}:
         raise not_found(f"agent: No node found with name '{node}'")
+    if request.context.gossip is not None:
+        await request.context.gossip.force_leave(node, request.query.flag("prune"))
     return empty_reply()
 
 

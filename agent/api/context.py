@@ -12,6 +12,8 @@ from aiohttp import web
 from chowk.agent.checks.scheduler import CheckScheduler
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.config.model import AgentConfig
+from chowk.agent.gossip.events import ClusterEvent, EventLog
+from chowk.agent.gossip.rotation import KeyringReply
 from chowk.agent.local.state import LocalState
 from chowk.agent.proxies.leaves import LeafCache
 from chowk.agent.views.views import Views
@@ -26,6 +28,33 @@ class Trigger(Protocol):
 
     def trigger(self) -> None:
         """Sync soon."""
+        ...
+
+
+class GossipPort(Protocol):
+    """The part of gossip that the API needs: `agent.gossip.driver.Gossip`."""
+
+    @property
+    def events(self) -> EventLog:
+        """The user events that this agent took notice of."""
+        ...
+
+    async def join(self, addresses: Sequence[str]) -> int:
+        """Join the clusters at these addresses; how many answered. ChowkError naming each that did not, when none did."""
+        ...
+
+    async def force_leave(self, name: str, prune: bool) -> None:
+        """Take a failed member for one that left; forget it, with `prune`. NotFound when nobody knows it."""
+        ...
+
+    async def fire(
+        self, name: str, payload: bytes, *, node: str = "", service: str = "", tag: str = ""
+    ) -> ClusterEvent:
+        """Fire a user event. InvalidRequest when it is too long or makes no sense."""
+        ...
+
+    async def change_keys(self, operation: str, key: str = "", *, local_only: bool = False) -> KeyringReply:
+        """List, install, use or remove a key (base64) at every member. ChowkError naming each that did not do it."""
         ...
 
 
@@ -46,6 +75,7 @@ class ApiContext:
     proxies: ProxySupervisor | None = None
     reload: Callable[[], Awaitable[None]] | None = None
     leave: Callable[[], Awaitable[None]] | None = None
+    gossip: GossipPort | None = None
     members: Callable[[], Sequence[dict[str, Any]]] = tuple
     rng: Random = field(default_factory=Random)
 

@@ -15,8 +15,10 @@ from chowk.agent.api import (
     catalog,
     config_entries,
     connect,
+    events,
     health,
     intentions,
+    keyring,
     operator,
     registration,
     status,
@@ -39,4 +41,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *intentions.ROUTES,
     *config_entries.ROUTES,
     *operator.ROUTES,
+    *keyring.ROUTES,
+    *events.ROUTES,
 )

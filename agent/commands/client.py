@@ -140,7 +140,8 @@ class ApiClient:
         return self.request("PUT", path, query, body)
 
     def request(self, method: str, path: str, query: Query | None = None, body: Any = None) -> Reply:
-        """One request. ApiError for an answer of 400 and above, Unreachable when there is none."""
+        """One request; `body` is sent as it is when it is bytes, else as JSON. ApiError for an answer of 400 and above,
+        Unreachable when there is none."""
         connection = self._connect()
         try:
             response = self._send(connection, method, path, query, body)
@@ -194,8 +195,8 @@ class ApiClient:
         target = path + (f"?{urlencode(asked, doseq=True, quote_via=quote)}" if asked else "")
         headers, data = dict(self._headers), None
         if body is not None:
-            data = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            headers["Content-Type"] = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         elif method != "GET":
             headers["Content-Length"] = "0"
         try:

@@ -18,7 +18,7 @@ NO_MEMBERS_CODE = 2
 @make_command(
     "members", examples="chowk members\nchowk members -detailed\nchowk members -status='failed|left' -format=json"
 )
-@flag("--detailed", is_flag=True, help="Show every tag.")
+@flag("--detailed", is_flag=True, help="Show every tag, and who is kept alive on purpose though unreachable.")
 @flag("--status", default=".*", metavar="REGEX", help="Only members whose whole status matches.")
 @flag("--wan", is_flag=True, help="The servers of all datacenters instead.")
 @format_flag
@@ -53,7 +53,8 @@ def _plain(members: list[dict[str, Any]]) -> list[list[str]]:
 def _detailed(members: list[dict[str, Any]]) -> list[list[str]]:
     rows = [["Node", "Address", "Status", "Tags"]]
     for member in members:
-        tags = ",".join(f"{key}={value}" for key, value in sorted((member.get("Tags") or {}).items()))
+        shown = {**(member.get("Tags") or {}), **({"kept": "true"} if member.get("Kept") else {})}
+        tags = ",".join(f"{key}={value}" for key, value in sorted(shown.items()))
         rows.append([member["Name"], _address(member), _status(member), tags])
     return rows
 

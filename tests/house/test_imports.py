@@ -45,7 +45,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
     "agent.api": (
         "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies",
-        "agent.log_stream", *CONNECT_CORES,
+        "agent.gossip", "agent.log_stream", *CONNECT_CORES,
     ),
     "agent.boot": ("core", "agent", "dns", "connect", "server"),
     "agent.children": ("core", "agent"),

@@ -64,7 +64,7 @@ def _handler(agent: list[CannedAgent]) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(reply)
 
-        do_GET = do_PUT = do_DELETE = _answer
+        do_GET = do_PUT = do_POST = do_DELETE = _answer
 
         def address_string(self) -> str:
             return "peer"
