@@ -12,7 +12,7 @@ from aiohttp import web
 from chowk.agent.checks.scheduler import CheckScheduler
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.config.model import AgentConfig
-from chowk.agent.gossip.events import ClusterEvent, EventLog
+from chowk.agent.gossip.event_log import ClusterEvent, EventLog
 from chowk.agent.gossip.rotation import KeyringReply
 from chowk.agent.local.state import LocalState
 from chowk.agent.proxies.leaves import LeafCache

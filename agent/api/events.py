@@ -10,7 +10,7 @@ from chowk.agent.api.keyring import gossip_of
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
-from chowk.agent.gossip.events import ClusterEvent
+from chowk.agent.gossip.event_log import ClusterEvent
 from chowk.core.requests import QueryMeta
 
 PAYLOAD_BYTES_MAX: Final = 4096

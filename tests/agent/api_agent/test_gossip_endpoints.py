@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chowk.agent.gossip.events import ClusterEvent, EventLog, new_event
+from chowk.agent.gossip.event_log import ClusterEvent, EventLog, new_event
 from chowk.agent.gossip.rotation import KeyringReply, RotationFailed
 from chowk.core.errors import ChowkError
 from support.http_api import Api, with_api

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from chowk.agent.gossip.events import EVENTS_MAX, EventLog, concerns, decode_event, encode_event, new_event
+from chowk.agent.gossip.event_log import EVENTS_MAX, EventLog, concerns, decode_event, encode_event, new_event
 from chowk.core.errors import InvalidRequest
 
 WEB = (("web", ("v1", "blue")), ("db", ()))
