@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import aiohttp
 
-from chaos.history import NOT_DONE, OK, UNKNOWN, History, Operation
+from chaos.history import LOST, NOT_DONE, OK, UNKNOWN, History, Operation
 
 REGISTERS: Final = 6
+EPOCH_S: Final = 20.0
+"""Registers are new ones after this long, so that the judge's work grows with the time and not with its square."""
 TIMEOUT_S: Final = 12.0
 PAUSE_S: Final = 0.02
 UNKNOWN_PAUSE_S: Final = 0.5
@@ -46,7 +48,7 @@ class Clients:
 
     async def _work(self, session: aiohttp.ClientSession, client: str, url: str) -> None:
         while not self.stop.is_set():
-            key = f"chaos/r{self._rng.randrange(REGISTERS)}"
+            key = f"chaos/r{self._rng.randrange(REGISTERS)}/{int(time.monotonic() / EPOCH_S)}"
             choice = self._rng.random()
             if choice < 0.35:
                 outcome = await self._write(session, client, url, key)
@@ -54,7 +56,7 @@ class Clients:
                 outcome = await self._swap(session, client, url, key)
             else:
                 outcome = (await self._read(session, client, url, key))[0]
-            await asyncio.sleep(PAUSE_S if outcome == OK else UNKNOWN_PAUSE_S)
+            await asyncio.sleep(PAUSE_S if outcome in (OK, LOST) else UNKNOWN_PAUSE_S)
 
     async def _write(self, session: aiohttp.ClientSession, client: str, url: str, key: str) -> str:
         self._count += 1
@@ -73,11 +75,11 @@ class Clients:
     async def _put(self, session: aiohttp.ClientSession, url: str, operation: Operation, query: dict[str, str]) -> str:
         outcome, done = await _put(session, f"{url}/v1/kv/{operation.key}", operation.value or "", query)
         if outcome == OK and not done:
-            outcome = NOT_DONE
+            outcome = LOST
         self._history.end(operation, outcome)
-        if outcome == OK and operation.ended is not None:
+        if operation.ended is not None:
             self._history.latencies_s.append(operation.ended - operation.began)
-        return OK if outcome == NOT_DONE and operation.kind == "cas" else outcome
+        return outcome
 
     async def _read(
         self, session: aiohttp.ClientSession, client: str, url: str, key: str

@@ -8,6 +8,8 @@ from typing import Final
 
 OK: Final = "ok"
 NOT_DONE: Final = "not done"
+LOST: Final = "lost"
+"""A compare-and-set that found another value."""
 UNKNOWN: Final = "unknown"
 
 
