@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 MAX_DATAGRAM_BYTES: Final = 1400
-SEAL_BYTES: Final = 1 + 12 + 16
-"""What encryption adds to a datagram: version, nonce, tag. Room is left for it whether it is on or off."""
+SEAL_BYTES: Final = 1 + 64 + 12 + 16
+"""What `sealed` adds to a datagram at most: version, datacenter's label, nonce, tag. Room is left for it in any case."""
 
 MAX_PACKET_BYTES: Final = MAX_DATAGRAM_BYTES - SEAL_BYTES
 MAX_EXCHANGE_BYTES: Final = 16 * 1024 * 1024
