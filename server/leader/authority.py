@@ -23,6 +23,7 @@ from chowk.core.errors import InvalidRequest, TooManyRequests, Unavailable
 from chowk.core.records.ca import CAConfiguration, CARoot, LeafCertificate
 from chowk.core.runtime.clock import Clock
 from chowk.core.server_options import ServerOptions
+from chowk.server.leader.key_sharing import KeySharing
 from chowk.server.leader.keystore import KeyStore
 from chowk.server.rpc.writes import Writes
 from chowk.server.state.machine import StoreMachine
@@ -37,14 +38,23 @@ class CertificateAuthority:
     """Signs while this server leads and has the active root's key: between `establish` and `resign`."""
 
     def __init__(
-        self, options: ServerOptions, machine: StoreMachine, writes: Writes, keys: KeyStore, clock: Clock
+        self,
+        options: ServerOptions,
+        machine: StoreMachine,
+        writes: Writes,
+        keys: KeyStore,
+        sharing: KeySharing,
+        clock: Clock,
     ) -> None:
         self._options = options
         self._machine = machine
         self._writes = writes
         self._keys = keys
+        self._sharing = sharing
         self._clock = clock
         self._authority: Authority | None = None
+        self._candidate: tuple[ec.EllipticCurvePrivateKey, x509.Certificate] | None = None
+        self._root_id = ""
         self._bucket = TokenBucket(CASettings().csr_per_second, clock.now())
         self._signing = 0
 
@@ -59,6 +69,15 @@ class CertificateAuthority:
     def resign(self) -> None:
         """This server leads no more: let go of the key."""
         self._authority = None
+        self._candidate = None
+
+    async def active_key(self) -> tuple[str, bytes] | None:
+        """The root this server signs under, and its key (PEM), for the other servers; None while it does not sign."""
+        root_id = self._root_id
+        if self._authority is None:
+            return None
+        pem = await asyncio.to_thread(self._keys.load, root_id)
+        return (root_id, pem) if pem is not None and self._authority is not None else None
 
     def life_left(self) -> float:
         """The part of the active root's life that is left: 1 down to 0, and below when it has ended; 1 without a root."""
@@ -101,29 +120,47 @@ class CertificateAuthority:
         await self._writes.propose(SetCAConfiguration(configuration=configuration, cas=0))
 
     async def _load(self, root: CARoot) -> Authority | None:
-        """The authority of a root, None when its key is gone or is another's."""
+        """The authority of a root, None when nobody has its key. Unavailable when it cannot be known yet."""
+        authority = self._authority_of(root, await asyncio.to_thread(self._keys.load, root.id))
+        if authority is None:
+            pem = await self._sharing.find(root.id)
+            authority = self._authority_of(root, pem)
+            if authority is not None and pem is not None:
+                await asyncio.to_thread(self._keys.save, root.id, pem)
+                log.info("got the key of the active root from another server", root=root.id)
+        if authority is None:
+            log.error("no server has the key of the active root: a new root is made, and every leaf anew", root=root.id)
+            return None
+        self._root_id = root.id
+        return authority
+
+    def _authority_of(self, root: CARoot, pem: bytes | None) -> Authority | None:
+        """None when the key is gone or is another's."""
+        if pem is None:
+            return None
         try:
-            pem = await asyncio.to_thread(self._keys.load, root.id)
-            if pem is None:
-                log.warning("the key of the active root is not on this server: a new root is made", root=root.id)
-                return None
             return Authority(x509.load_pem_x509_certificate(root.root_cert_pem.encode()), load_key(pem))
         except ValueError as error:
-            log.error("the key of the active root is not usable: a new root is made", root=root.id, error=str(error))
+            log.error("a key of the active root is not usable", root=root.id, error=str(error))
             return None
 
     async def _create(self) -> Authority:
+        """A new root. It becomes active when its key is durable here and on a majority: whoever leads next has it."""
         store = self._machine.store
-        key, certificate = await asyncio.to_thread(
-            _make, store.cluster_id, self._clock.wall(), self._settings().root_ttl_s
-        )
-        record = root_record(certificate, active=True)
-        await asyncio.to_thread(self._keys.save, record.id, key_pem(key))
+        if self._candidate is None:
+            self._candidate = await asyncio.to_thread(
+                _make, store.cluster_id, self._clock.wall(), self._settings().root_ttl_s
+            )
+        key, certificate = self._candidate
+        record, pem = root_record(certificate, active=True), key_pem(key)
+        await asyncio.to_thread(self._keys.save, record.id, pem)
+        await self._sharing.publish(record.id, pem)
         others = [msgspec.structs.replace(root, active=False) for root in self._machine.store.roots]
         roots = (*others[-(ROOTS_MAX - 1) :], record)
         reply = await self._writes.propose(SetCARoots(roots=roots, cas=self._machine.store.roots_index))
         if not reply.ok:
             raise Unavailable("the roots changed while a new one was made")
+        self._candidate, self._root_id = None, record.id
         log.info("certificate authority ready", root=record.id, valid_until=record.not_after, roots=len(roots))
         return Authority(certificate, key)
 

@@ -39,7 +39,7 @@ from chowk.server.state.store import Store
 
 def serve(context: ServerContext) -> None:
     """Offer this noun's methods."""
-    context.gate.serve(CATALOG_WRITE, partial(_write, context))
+    context.leader.serve(CATALOG_WRITE, partial(_write, context))
     context.gate.serve(CATALOG_DATACENTERS, partial(_datacenters, context))
     context.gate.serve(CATALOG_NODES, partial(_nodes, context))
     context.gate.serve(CATALOG_SERVICES, partial(_services, context))

@@ -15,7 +15,7 @@ from chowk.server.state import queries
 
 def serve(context: ServerContext) -> None:
     """Offer this noun's methods."""
-    context.gate.serve(CONFIG_WRITE, partial(_write, context))
+    context.leader.serve(CONFIG_WRITE, partial(_write, context))
     context.gate.serve(CONFIG_READ, partial(_read, context))
 
 

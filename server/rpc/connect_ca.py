@@ -36,8 +36,8 @@ def serve(context: ServerContext) -> None:
     """Offer this noun's methods."""
     context.gate.serve(CA_ROOTS, partial(_roots, context))
     context.gate.serve(CA_CONFIGURATION, partial(_configuration, context))
-    context.gate.serve(CA_CONFIGURE, partial(_configure, context))
-    context.gate.serve(CA_SIGN, partial(_sign, context))
+    context.leader.serve(CA_CONFIGURE, partial(_configure, context))
+    context.leader.serve(CA_SIGN, partial(_sign, context))
 
 
 async def _roots(context: ServerContext, request: Read) -> RootsReply:

@@ -11,6 +11,7 @@ from chowk.core.runtime.clock import Clock
 from chowk.core.server_options import ServerOptions
 from chowk.server.port import Consensus
 from chowk.server.rpc.board import ClusterBoard
+from chowk.server.rpc.forward import Forwarder
 from chowk.server.rpc.gate import Gate
 from chowk.server.rpc.reads import Reads
 from chowk.server.rpc.writes import Writes
@@ -28,7 +29,8 @@ class Signer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ServerContext:
-    """Every endpoint reads through `reads`, writes through `writes` and is offered through `gate`."""
+    """Every endpoint reads through `reads`, writes through `writes` and is offered through `gate`; one that only the leader
+    can answer (it writes, or needs the CA's key) is offered through `leader`."""
 
     options: ServerOptions
     machine: StoreMachine
@@ -38,6 +40,7 @@ class ServerContext:
     publisher: Publisher
     signer: Signer
     gate: Gate
+    leader: Forwarder
     board: ClusterBoard
     clock: Clock
     rng: random.Random

@@ -36,7 +36,7 @@ MATCH_NAMES_MAX = 128
 
 def serve(context: ServerContext) -> None:
     """Offer this noun's methods."""
-    context.gate.serve(INTENTION_WRITE, partial(_write, context))
+    context.leader.serve(INTENTION_WRITE, partial(_write, context))
     context.gate.serve(INTENTION_LIST, partial(_list, context))
     context.gate.serve(INTENTION_MATCH, partial(_match, context))
     context.gate.serve(INTENTION_EXACT, partial(_exact, context))

@@ -4,6 +4,9 @@
 - default: on the leader what it has, once it has caught up in its term (its lease says nobody else leads); elsewhere after
   a read index.
 - `consistent`: always after a read index, so that a leader that does not know yet that it was replaced cannot answer.
+
+While nobody leads, default and consistent reads are held for a while (`rpc_hold_timeout`), then refused: a change of leaders
+is not seen by who waits that long.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import random
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from chowk.core.errors import InvalidRequest, NoPathToDatacenter
+from chowk.core.errors import DeadlineExceeded, InvalidRequest, NoLeader, NoPathToDatacenter
 from chowk.core.events import Topic
 from chowk.core.requests import CONSISTENT, DEFAULT, STALE, QueryMeta, QueryOptions
 from chowk.core.runtime.clock import Clock
@@ -25,7 +28,9 @@ T = TypeVar("T")
 
 WAIT_S_DEFAULT: Final = 300.0
 WAIT_S_MAX: Final = 600.0
-BARRIER_TIMEOUT_S: Final = 7.0
+HOLD_S: Final = 7.0
+RETRY_S_FIRST: Final = 0.02
+RETRY_S_MAX: Final = 0.25
 JITTER_FRACTION: Final = 16
 
 
@@ -40,6 +45,7 @@ class Reads:
         datacenter: str,
         clock: Clock,
         rng: random.Random,
+        hold_s: float = HOLD_S,
     ) -> None:
         self._machine = machine
         self._consensus = consensus
@@ -47,6 +53,7 @@ class Reads:
         self._datacenter = datacenter
         self._clock = clock
         self._rng = rng
+        self._hold_s = hold_s
         self._caught_up = False
 
     async def run(
@@ -68,8 +75,24 @@ class Reads:
         """Return when a read of this consistency may look at the store. NoLeader when it cannot be known."""
         if consistency == STALE or (consistency == DEFAULT and self._consensus.is_leader and self._caught_up):
             return
-        await self._consensus.read_barrier(timeout_s=BARRIER_TIMEOUT_S)
+        await self._pass_barrier()
         self._caught_up = self._consensus.is_leader
+
+    async def _pass_barrier(self) -> None:
+        deadline = self._clock.now() + self._hold_s
+        pause_s = RETRY_S_FIRST
+        while True:
+            try:
+                await self._consensus.read_barrier(timeout_s=max(RETRY_S_FIRST, deadline - self._clock.now()))
+            except DeadlineExceeded as error:
+                raise NoLeader from error
+            except NoLeader:
+                if self._clock.now() + pause_s >= deadline:
+                    raise
+            else:
+                return
+            await self._clock.sleep(pause_s * self._rng.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, RETRY_S_MAX)
 
     def led(self) -> None:
         """Leadership began or ended here: the next read makes sure that everything acknowledged before is applied."""

@@ -41,6 +41,7 @@ async def running_server(folder: Path, clock: Clock | None = None, **options: An
     socket_path = folder / "server.sock"
     machine = StoreMachine()
     consensus = SoloConsensus(machine)
+    options.setdefault("rpc_hold_timeout_s", 0.3)
     settings = ServerOptions(node_id="", node_name="solo", socket_path=str(socket_path), **options)
     server = Server(settings, machine, consensus, clock or SystemClock(), random.Random(7))
     await server.start()

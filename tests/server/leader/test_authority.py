@@ -14,8 +14,11 @@ from chowk.core.commands import Envelope, SetCARoots
 from chowk.core.errors import Unavailable
 from chowk.core.runtime.clock import SystemClock
 from chowk.core.server_options import ServerOptions
-from chowk.server.leader.duties import LeaderDuties
 from chowk.server.leader.keystore import DiskKeys
+from chowk.server.leader.leadership import LeaderContext, Leadership
+from chowk.server.rpc.board import ClusterBoard
+from chowk.server.rpc.gate import Gate, SocketOwner
+from chowk.server.rpc.servers import OtherServers, dial_nobody
 from chowk.server.rpc.writes import Writes
 from chowk.server.state.machine import StoreMachine
 from support.consensus import SoloConsensus
@@ -57,7 +60,17 @@ class Life:
             data_dir=str(folder),
             **options,  # type: ignore[arg-type]
         )
-        self.duties = LeaderDuties(settings, self.machine, Writes(self.consensus, clock), clock)
+        context = LeaderContext(
+            options=settings,
+            machine=self.machine,
+            consensus=self.consensus,
+            writes=Writes(self.consensus, clock),
+            board=ClusterBoard(()),
+            servers=OtherServers(dial_nobody),
+            gate=Gate(SocketOwner()),
+            clock=clock,
+        )
+        self.duties = Leadership(context)
 
     async def __aenter__(self) -> Life:
         self.consensus.on_leadership(self.duties.led)
