@@ -41,6 +41,7 @@ class Peer:
 
 
 CallHandler = Callable[[Any, Peer], Awaitable[Any]]
+NoticeHandler = Callable[[Any, Peer], None]
 StreamHandler = Callable[[Any, Peer], AsyncIterator[Any]]
 
 
@@ -50,6 +51,7 @@ class Endpoints:
     def __init__(self) -> None:
         self.calls: dict[str, tuple[Method[Any, Any], CallHandler]] = {}
         self.streams: dict[str, tuple[Method[Any, Any], StreamHandler]] = {}
+        self.notices: dict[str, tuple[Method[Any, Any], NoticeHandler]] = {}
 
     def serve(self, method: Method[Q, A], handler: Callable[[Q, Peer], Awaitable[A]]) -> None:
         """Answer `method` with `handler`, which may raise a ChowkError for the caller."""
@@ -58,3 +60,7 @@ class Endpoints:
     def serve_stream(self, method: Method[Q, A], handler: Callable[[Q, Peer], AsyncIterator[A]]) -> None:
         """Answer `method` with the items of an async generator; it is closed when the caller goes."""
         self.streams[method.name] = (method, handler)
+
+    def serve_notice(self, method: Method[Q, A], handler: Callable[[Q, Peer], None]) -> None:
+        """Take one-way messages of `method`; `handler` runs within the loop's turn; its ChowkErrors are dropped."""
+        self.notices[method.name] = (method, handler)
