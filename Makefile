@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= auto
 
-.PHONY: demo test test-oldest check integration bench fuzz clean help
+.PHONY: demo test test-oldest check integration bench fuzz sim clean help
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -43,6 +43,10 @@ integration: $(STAMP)  ## real processes and real clients (dig, curl); installs 
 
 bench: $(STAMP)  ## the tables of speed and size
 	@$(BIN)/python integration/bench/run.py
+
+sim: SEEDS := 1000
+sim: $(STAMP)  ## SEEDS=N seeds of the simulated cluster, on all cores; a failing one prints how to replay it
+	@$(BIN)/python tests/sim/run.py --seeds $(SEEDS)
 
 clean:  ## remove what the other targets made
 	rm -rf .venv* .types build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
