@@ -1,7 +1,5 @@
-"""RaftConsensus: the one driver of the Raft core. It gives it time and messages, and performs its effects.
-
-All of the core runs on the event loop; what blocks (writes, fsyncs, snapshots) runs in two threads, one for the log
-(`driver.writer`) and one for snapshots (`driver.snapshots`).
+"""RaftConsensus: server.port.Consensus on top of the Raft core. The loop around the core is `driver.engine`, the way to the
+other servers `server.peers`.
 """
 
 from __future__ import annotations
@@ -9,32 +7,28 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
-from chowk.core.errors import DeadlineExceeded, NoLeader, OutcomeUnknown, TooLarge, TooManyRequests
+from chowk.core.errors import ChowkError, DeadlineExceeded, NoLeader, TooLarge, TooManyRequests
 from chowk.core.requests import RaftServer
 from chowk.core.runtime.clock import Clock
-from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import RaftTuning, ServerOptions
-from chowk.server.driver.applied import Applied
-from chowk.server.driver.bootstrap import opened, refuse_foreign
-from chowk.server.driver.proposals import Proposals
-from chowk.server.driver.reads import Reads
-from chowk.server.driver.snapshots import Snapshots
+from chowk.server.driver.bootstrap import founded, opened, refuse_foreign
+from chowk.server.driver.engine import Engine
+from chowk.server.driver.membership import Membership
+from chowk.server.driver.proposals import ENTRY_BYTES_MAX
+from chowk.server.driver.recovery import recover
 from chowk.server.driver.status import counters, servers
-from chowk.server.driver.transport import NoTransport, Transport
-from chowk.server.driver.writer import LogWriter
-from chowk.server.port import StateMachine
-from chowk.server.raft.core import Raft
-from chowk.server.raft.effects import Effects
-from chowk.server.raft.errors import BrokenInvariant, NotLeading, TooMuchUncommitted
-from chowk.server.raft.messages import InstallSnapshot, Message
-from chowk.server.raft.records import Configuration, Entry, EntryKind, Member, SnapshotMeta
+from chowk.server.driver.transport import Transport
+from chowk.server.peers.peers import Peers
+from chowk.server.port import CHANGE_TIMEOUT_S, PeerNetwork, PeerProgress, StateMachine
+from chowk.server.raft.errors import NotLeading, TooMuchUncommitted
+from chowk.server.raft.records import Configuration, Member, Restored
 from chowk.server.raft.settings import Settings
 from chowk.server.storage.durable import DurableStorage
 from chowk.server.storage.errors import StorageError
@@ -42,15 +36,17 @@ from chowk.server.storage.memory import MemoryStorage
 from chowk.server.storage.port import Storage
 
 log = structlog.get_logger("chowk.consensus")
-ENTRY_BYTES_MAX: Final = 8 * 1024 * 1024
 STOP_TIMEOUT_S: Final = 5.0
 START_TIMEOUT_S: Final = 60.0
+HAND_OVER_TIMEOUT_S: Final = 2.0
+ELECTION_TIMEOUT_S: Final = 0.7
+HEARTBEAT_S: Final = 0.1
 
 
 class RaftConsensus:
-    """Implements server.port.Consensus. `bootstrap` is the configuration of a new cluster, used on an empty folder only.
-
-    `on_failure` is called once, on the loop, when the storage fails: nothing can be written any more.
+    """Implements server.port.Consensus. `expect` is how many servers found a new cluster, of which this is one, while its
+    folder is empty: 1 at once and alone, 0 never. `on_failure` is called once, on the loop, when the storage fails: nothing
+    can be written any more.
     """
 
     def __init__(
@@ -58,7 +54,7 @@ class RaftConsensus:
         machine: StateMachine,
         storage: Storage,
         member: Member,
-        bootstrap: Configuration,
+        expect: int,
         clock: Clock,
         rng: random.Random,
         *,
@@ -70,310 +66,198 @@ class RaftConsensus:
         self._machine = machine
         self._storage = storage
         self._member = member
-        self._bootstrap = bootstrap
+        self._expect = expect
         self._clock = clock
         self._rng = rng
-        self._tuning = tuning or RaftTuning()
-        self._settings = settings or Settings()
-        self._transport = transport or NoTransport()
-        self._on_failure = on_failure
-        self._raft: Raft | None = None
-        self._tasks = TaskOwner("consensus", lambda _task, error: self._fail(error))
-        self._writer = LogWriter(storage, self._tasks, self._written, self._restore, self._fail)
-        self._snapshots = Snapshots(storage, self._tuning, clock)
-        self._proposals = Proposals()
-        self._reads = Reads()
-        self._applied = Applied()
-        self._timer_changed = asyncio.Event()
-        self._pump_scheduled = False
-        self._receiving_snapshot = False
-        self._stopping = False
-        self._closed = False
-        self._failure: BaseException | None = None
-        self._announced = False
-        self._callbacks: list[Callable[[bool], None]] = []
+        self._engine = Engine(
+            member.id, machine, storage, clock, rng, settings or Settings(), tuning or RaftTuning(), on_failure
+        )
+        if transport is not None:
+            self._engine.transport = transport
+        self._membership = Membership(self._engine)
+        self._peers: Peers | None = None
 
     # Start and stop.
 
+    def join(self, network: PeerNetwork) -> None:
+        """Use this way to the other servers. Before `start`."""
+        self._peers = Peers(self._engine, self._member, self._expect, network, self._clock, self._rng)
+        self._engine.transport = self._peers.transport
+
     async def start(self) -> None:
         """Recover from disk and take part; a sole voter leads and has applied its whole log when this returns."""
-        restored = await self._writer.call(lambda: opened(self._storage, self._bootstrap))
-        self._restore()
-        self._snapshots.log_bytes = sum(entry.size for entry in restored.entries if entry.index > self.applied_index)
-        raft = Raft(self._member.id, restored, self._settings, self._rng, self._clock.now())
-        if self._bootstrap.voters == (self._member.id,):
-            refuse_foreign(raft.configuration, self._member)
-        self._raft = raft
-        self._tasks.spawn(self._keep_time(), "timer")
-        self._pump()
-        if self._raft.configuration.voters == (self._member.id,):
+        engine = self._engine
+        restored = await engine.writer.call(partial(opened, self._storage))
+        if restored.is_blank and self._expect == 1:
+            alone = Configuration((self._member,), f"{self._rng.getrandbits(128):032x}")
+            restored = await engine.writer.call(partial(founded, self._storage, alone, restored.hard_state.term))
+        restored = await self._restored(restored)
+        engine.begin(restored)
+        if self._expect == 1:
+            refuse_foreign(engine.core.configuration, self._member)
+        if self._peers is not None:
+            await self._peers.start()
+        if engine.core.configuration.voters == (self._member.id,):
             await self._until_leading()
 
-    def _restore(self) -> None:
+    async def _restored(self, restored: Restored) -> Restored:
+        """Bring the state machine to where the disk is."""
+        engine = self._engine
+        if restored.snapshot is not None:
+            swap = await engine.snapshots.call(self._thawed)
+            swap()
+            engine.applied.index = restored.snapshot.index
+        recovered = recover(
+            self._storage, restored, self._machine, engine.applied.index, self._member.id, self._clock.wall()
+        )
+        if recovered.snapshot is not None:
+            engine.applied.index = recovered.snapshot.index
+        return recovered
+
+    def _thawed(self) -> Callable[[], None]:
         snapshot = self._storage.read_snapshot()
-        if snapshot is not None:
-            meta, chunks = snapshot
-            self._machine.thaw(chunks)()
-            self._applied.index = meta.index
+        if snapshot is None:
+            raise StorageError("the snapshot is gone")
+        return self._machine.thaw(snapshot[1])
 
     async def _until_leading(self) -> None:
+        engine = self._engine
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                while not self._announced and self._failure is None:
-                    await self._applied.reach(self.applied_index + 1)
+                while not engine.leading and engine.failure is None:
+                    await engine.applied.reach(engine.applied.index + 1)
         except TimeoutError as error:
             raise StorageError(
                 f"the log could not be read and written in {START_TIMEOUT_S:g} s: see whether the disk is slow or hangs"
             ) from error
         except NoLeader:
             log.debug("the start failed")
-        if self._failure is not None:
-            raise self._failure
+        if engine.failure is not None:
+            raise engine.failure
+
+    async def hand_over(self) -> None:
+        """Let another lead, if one can in a short while."""
+        if self._engine.has_begun and self._engine.core.leads and len(self._engine.core.configuration.voters) > 1:
+            try:
+                async with asyncio.timeout(HAND_OVER_TIMEOUT_S):
+                    await self.transfer(timeout_s=HAND_OVER_TIMEOUT_S)
+            except (ChowkError, TimeoutError) as error:
+                log.warning("stopping without a successor", reason=str(error))
 
     async def stop(self) -> None:
         """Write what is pending, answer who waits, and let go of the disk."""
-        if self._stopping:
+        engine = self._engine
+        if engine.stopping:
             return
-        self._stopping = True
+        engine.stopping = True
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
-                while self._failure is None and self._announced and self.applied_index < self._core.last_index:
-                    await self._applied.reach(self._core.last_index)
+                while engine.failure is None and engine.leading and engine.applied.index < engine.core.last_index:
+                    await engine.applied.reach(engine.core.last_index)
         except (TimeoutError, NoLeader):
-            log.warning("stopped before all proposals were written", waiting=len(self._proposals))
-        self._closed = True
-        await self._tasks.close()
-        await self._snapshots.close()
-        await self._writer.close()
-        self._announce(False)
-        self._fail_waiters(OutcomeUnknown("the server stopped"))
-
-    @property
-    def _core(self) -> Raft:
-        if self._raft is None:
-            raise NoLeader("the server has not started")
-        return self._raft
+            log.warning("stopped before all proposals were written", waiting=len(engine.proposals))
+        if self._peers is not None:
+            await self._peers.close()
+        await engine.close()
 
     # The port.
 
     async def propose(self, entry: bytes, *, timeout_s: float) -> object:
         """Replicate an entry; its apply's result, after it is durable. See server.port for the errors."""
+        engine = self._engine
         if len(entry) > ENTRY_BYTES_MAX:
             raise TooLarge(f"an entry may have {ENTRY_BYTES_MAX} bytes; this one has {len(entry)}")
-        if self._stopping or self._failure is not None or not self._core.leads:
+        if engine.stopping or engine.failure is not None or not engine.core.leads:
             raise NoLeader
-        self._proposals.check_room()
+        engine.proposals.check_room()
         try:
-            index = self._core.propose(entry)
+            index = engine.core.propose(entry)
         except NotLeading as error:
             raise NoLeader from error
         except TooMuchUncommitted as error:
             raise TooManyRequests(f"too many writes: {error}") from error
-        self._schedule()
-        return await self._proposals.result(index, self._core.term, timeout_s)
+        engine.schedule()
+        return await engine.proposals.result(index, engine.core.term, timeout_s)
 
     async def read_barrier(self, *, timeout_s: float) -> None:
         """Return when everything acknowledged before the call is applied here."""
-        if self._stopping or self._failure is not None:
+        engine = self._engine
+        if engine.stopping or engine.failure is not None:
             raise NoLeader
-        core = self._core
-        context, index = self._reads.begin()
+        core = engine.core
+        context, index = engine.reads.begin()
         try:
             core.read(context, self._clock.now())
-            self._schedule()
+            engine.schedule()
             async with asyncio.timeout(timeout_s):
-                await self._applied.reach(await index)
+                await engine.applied.reach(await index)
         except TimeoutError as error:
             raise DeadlineExceeded(f"no majority confirmed the read in {timeout_s:g} s") from error
         finally:
-            self._reads.end(context)
+            engine.reads.end(context)
 
     @property
     def is_leader(self) -> bool:
         """Whether this server leads, its own term's first entry applied."""
-        return self._announced
+        return self._engine.leading
 
     @property
     def leader(self) -> str:
         """The leader's address, "" when unknown."""
-        if self._raft is None or self._failure is not None:
+        if not self._engine.has_begun:
             return ""
-        member = self._raft.configuration.member(self._raft.leader)
+        core = self._engine.core
+        member = core.configuration.member(core.leader)
         return member.address if member is not None else ""
 
     @property
     def applied_index(self) -> int:
         """The last index the state machine has."""
-        return self._applied.index
+        return self._engine.applied.index
 
     @property
     def last_contact_s(self) -> float:
         """Seconds since the leader was heard; 0 on the leader."""
-        if self._announced or self._raft is None:
+        if self._engine.leading or not self._engine.has_begun:
             return 0.0
-        return min(self._clock.now() - self._raft.leader_contact_s, float(1 << 31))
+        return min(self._clock.now() - self._engine.core.leader_contact_s, float(1 << 31))
 
     def configuration(self) -> tuple[int, tuple[RaftServer, ...]]:
         """The membership in force and the index of its entry."""
-        return self._core.configuration_index, servers(self._core)
+        return self._engine.core.configuration_index, servers(self._engine.core)
+
+    async def add_learner(self, id: str, address: str, node: str, *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        """Add a server that does not vote yet; or give a member another address or name."""
+        await self._membership.add_learner(id, address, node, timeout_s)
+
+    async def promote(self, id: str, *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        """Let a learner vote."""
+        await self._membership.promote(id, timeout_s)
+
+    async def remove(self, id: str, *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        """Remove a member."""
+        await self._membership.remove(id, timeout_s)
+
+    async def transfer(self, target: str = "", *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        """Let another voter lead."""
+        await self._membership.transfer(target, timeout_s)
+
+    def progress(self) -> dict[str, PeerProgress]:
+        """How far each other member is, on the leader."""
+        return self._membership.progress()
 
     def on_leadership(self, callback: Callable[[bool], None]) -> None:
         """Call back with True when this server begins to lead, False when it ends."""
-        self._callbacks.append(callback)
+        self._engine.callbacks.append(callback)
 
     def stats(self) -> dict[str, str]:
         """Counters under Consul's names."""
-        if self._raft is None:
+        engine = self._engine
+        if not engine.has_begun and engine.failure is None:
             return {"state": "Starting"}
-        failed = self._failure is not None
-        known = counters(self._raft, self.applied_index, self.last_contact_s, failed=failed)
-        return {**known, "proposals_waiting": str(len(self._proposals))}
-
-    # The loop: time and messages in, effects out.
-
-    def receive(self, message: Message) -> None:
-        """A message of another server. InstallSnapshot: see `receive_snapshot`."""
-        if self._raft is None or self._closed or self._failure is not None:
-            return
-        try:
-            self._raft.receive(message, self._clock.now())
-        except BrokenInvariant as error:
-            self._fail(error)
-            return
-        self._schedule()
-
-    async def receive_snapshot(self, message: InstallSnapshot, chunks: Iterable[bytes]) -> None:
-        """A snapshot of another server, all its bytes there. It is durable before the core hears of it. StorageError.
-
-        One that comes while another is on its way to the state machine is dropped: its bytes would be taken for the other's.
-        """
-        if self._receiving_snapshot or self._closed or self._failure is not None:
-            return
-        self._receiving_snapshot = True
-        try:
-            if message.meta.index > self._core.commit_index:
-                await self._snapshots.save(message.meta, lambda: chunks)
-            self.receive(message)
-            if self._core.snapshot == message.meta:
-                await self._applied.reach(message.meta.index)
-        except StorageError as error:
-            self._fail(error)
-            raise
-        finally:
-            self._receiving_snapshot = False
-
-    async def _keep_time(self) -> None:
-        while self._failure is None:
-            deadline = self._core.next_deadline()
-            if deadline is None:
-                self._timer_changed.clear()
-                await self._timer_changed.wait()
-                continue
-            await self._clock.sleep(min(max(0.0, deadline - self._clock.now()), self._settings.heartbeat_s))
-            self._core.handle_timer(self._clock.now())
-            self._pump()
-
-    def _schedule(self) -> None:
-        """Pump once, when all that runs now on the loop has had its say: what is proposed together is written together."""
-        if not self._pump_scheduled:
-            self._pump_scheduled = True
-            asyncio.get_running_loop().call_soon(self._pump)
-
-    def _pump(self) -> None:
-        self._pump_scheduled = False
-        if self._failure is not None or self._closed:
-            return
-        try:
-            effects = self._core.take_effects(self._clock.now())
-            self._perform(effects)
-        except Exception as error:  # noqa: BLE001 (an outer edge: an entry half applied must stop everything)
-            self._fail(error)
-            return
-        if self._core.next_deadline() is not None:
-            self._timer_changed.set()
-        if self._core.has_more:
-            self._schedule()
-
-    def _perform(self, effects: Effects) -> None:
-        for message in effects.messages:
-            if isinstance(message, InstallSnapshot):
-                self._send_snapshot(message)
-            else:
-                self._transport.send(message)
-        self._writer.write(effects.persists)
-        self._apply(effects.committed)
-        self._reads.answer(effects.reads)
-        self._announce(self._core.leads and self.applied_index >= self._core.term_start)
-        self._applied.wake()
-        self._consider_snapshot()
-
-    def _send_snapshot(self, message: InstallSnapshot) -> None:
-        """The newest there is, which may be newer than the one the core knows: its bytes go with its own meta."""
-
-        def ended(arrived: bool) -> None:
-            self._core.snapshot_sent(message.target, arrived=arrived)
-            self._schedule()
-
-        snapshot = self._storage.read_snapshot()
-        if snapshot is None:
-            ended(False)
-            return
-        meta, chunks = snapshot
-        self._transport.send_snapshot(msgspec.structs.replace(message, meta=meta), chunks, ended)
-
-    def _written(self, sequence: int) -> None:
-        self._core.persisted(sequence, self._clock.now())
-        self._pump()
-
-    def _apply(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            result: object = None
-            if entry.kind is EntryKind.COMMAND:
-                result = self._machine.apply(entry.index, entry.data)
-            self._applied.index = entry.index
-            self._snapshots.log_bytes += entry.size
-            self._proposals.applied(entry, result)
-
-    def _announce(self, leading: bool) -> None:
-        if leading != self._announced:
-            self._announced = leading
-            log.info("leadership", leading=leading, term=self._core.term)
-            for callback in self._callbacks:
-                callback(leading)
-            if not leading:
-                self._fail_waiters(OutcomeUnknown("leadership was lost before the write was acknowledged"))
-
-    def _fail(self, error: BaseException) -> None:
-        """The disk, or a promise of Raft's, is broken: nothing is retried, nothing more is acknowledged."""
-        if self._failure is None:
-            self._failure = error
-            log.error("consensus stopped", error=str(error))
-            self._announce(False)
-            self._fail_waiters(OutcomeUnknown(f"the server's storage failed: {error}"))
-            if self._on_failure is not None:
-                self._on_failure(error)
-
-    def _fail_waiters(self, error: OutcomeUnknown) -> None:
-        self._proposals.fail(error)
-        self._reads.fail()
-        self._applied.fail()
-
-    # Snapshots.
-
-    def _consider_snapshot(self) -> None:
-        snapshot = self._core.snapshot
-        if not self._stopping and self._snapshots.is_due(snapshot.index if snapshot else 0, self.applied_index):
-            self._snapshots.begin()
-            meta = self._core.meta_at(self.applied_index)
-            self._tasks.spawn(self._take_snapshot(meta, self._machine.snapshot()), "snapshot")
-
-    async def _take_snapshot(self, meta: SnapshotMeta, chunks: Callable[[], Iterable[bytes]]) -> None:
-        try:
-            await self._snapshots.take(meta, chunks)
-            compacted = self._core.snapshot_taken(meta, self._tuning.trailing_logs)
-            await self._writer.call(lambda: self._storage.compact(compacted))
-        except StorageError as error:
-            self._fail(error)
+        known = counters(engine.core, self.applied_index, self.last_contact_s, failed=engine.failure is not None)
+        peers = self._peers.counters() if self._peers is not None else {}
+        return {**known, "proposals_waiting": str(len(engine.proposals)), **peers}
 
 
 def make_consensus(
@@ -383,11 +267,9 @@ def make_consensus(
     rng: random.Random,
     on_failure: Callable[[BaseException], None] | None = None,
 ) -> RaftConsensus:
-    """The consensus of a server that is a cluster of one, in `<data_dir>/server/raft`, or in memory. By default a
-    failed disk ends the process (SIGTERM to itself)."""
-    member = Member(options.node_id, options.address, options.node_name)
+    """The consensus of a server, in `<data_dir>/server/raft`, or in memory. By default a failed disk ends the process
+    (SIGTERM to itself)."""
     factor = options.raft.raft_multiplier
-    settings = Settings(election_timeout_s=1.0 * factor, heartbeat_s=0.15 * factor)
     storage: Storage = (
         DurableStorage(Path(options.data_dir) / "server" / "raft") if options.data_dir else MemoryStorage()
     )
@@ -399,11 +281,11 @@ def make_consensus(
     return RaftConsensus(
         machine,
         storage,
-        member,
-        Configuration((member,)),
+        Member(options.node_id, options.address, options.node_name),
+        options.bootstrap_expect,
         clock,
         rng,
         tuning=options.raft,
-        settings=settings,
+        settings=Settings(election_timeout_s=ELECTION_TIMEOUT_S * factor, heartbeat_s=HEARTBEAT_S * factor),
         on_failure=on_failure or end_process,
     )

@@ -1,4 +1,4 @@
-"""How far the state machine is, and who waits for it to get further. Used by `server.consensus`."""
+"""How far the state machine is, and who waits for it to get further. Used by `driver.engine`."""
 
 from __future__ import annotations
 

@@ -8,21 +8,24 @@ from chowk.server.storage.errors import StorageError
 from chowk.server.storage.port import Storage
 
 
-def opened(storage: Storage, bootstrap: Configuration) -> Restored:
-    """Open the storage; a blank one gets the first entry of a cluster with these members, if there are any.
-
-    A term is voted for only after that first entry is durable: who voted and has no log lost it. StorageError then."""
+def opened(storage: Storage) -> Restored:
+    """Open the storage. StorageError when it is blank, but this server voted: who voted and has no log lost it."""
     restored = storage.open()
-    if not restored.is_blank or not bootstrap.members:
-        return restored
-    if restored.hard_state.vote:
+    if restored.is_blank and restored.hard_state.vote:
         raise StorageError(
             f"this server took part in an election (term {restored.hard_state.term}), but its log and snapshots are gone. "
             "Nothing was changed. Restore the folder `server` of data_dir from a backup; or move it away to begin with an "
             "empty catalog"
         )
-    hard_state = HardState(max(1, restored.hard_state.term), restored.hard_state.vote)
-    first = bootstrap_entry(bootstrap)
+    return restored
+
+
+def founded(storage: Storage, configuration: Configuration, term: int) -> Restored:
+    """Write the first entry of a new cluster's log to a blank storage; every one of its members writes the same.
+
+    `term` is the one this server is in. A term is voted for only after that first entry is durable."""
+    hard_state = HardState(max(1, term))
+    first = bootstrap_entry(configuration)
     storage.persist([Persist(0, hard_state, None, (first,))])
     return Restored(hard_state, None, (first,))
 

@@ -1,4 +1,4 @@
-"""The writes that wait for their result. Used by `server.consensus`."""
+"""The writes that wait for their result. Used by `driver.engine`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 from chowk.core.errors import NoLeader, OutcomeUnknown, TooManyRequests
 from chowk.server.raft.records import Entry
 
+ENTRY_BYTES_MAX: Final = 8 * 1024 * 1024
+"""One entry's data."""
 PROPOSALS_MAX: Final = 16_384
 """Proposals that wait for their result; more are refused."""
 

@@ -1,4 +1,4 @@
-"""The reads that wait for the index they must see. Used by `server.consensus`."""
+"""The reads that wait for the index they must see. Used by `driver.engine`."""
 
 from __future__ import annotations
 

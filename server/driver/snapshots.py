@@ -1,11 +1,11 @@
-"""The thread that writes snapshots, and when one is due. Used by `server.consensus`, on the event loop."""
+"""The thread that reads and writes snapshots, and when one is due. Used by `driver.engine`, on the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -14,6 +14,7 @@ from chowk.core.server_options import RaftTuning
 from chowk.server.raft.records import SnapshotMeta
 from chowk.server.storage.port import Storage
 
+T = TypeVar("T")
 log = structlog.get_logger("chowk.consensus")
 LOG_BYTES: Final = 64 * 1024 * 1024
 """This much log is reason for a snapshot before its number of entries is."""
@@ -43,7 +44,7 @@ class Snapshots:
         """Write the state that was frozen; it is durable when this returns. None is due meanwhile. StorageError."""
         self._last_s = started = self._clock.now()
         try:
-            await self.save(meta, chunks)
+            await self.call(lambda: self._storage.save_snapshot(meta, chunks()))
         finally:
             self._taking = False
         log.info("took a snapshot", index=meta.index, seconds=round(self._clock.now() - started, 3))
@@ -53,13 +54,11 @@ class Snapshots:
         self._taking = True
         self.log_bytes = 0
 
-    async def save(self, meta: SnapshotMeta, chunks: Callable[[], Iterable[bytes]]) -> None:
-        """Write a snapshot, of this server or another. StorageError."""
-        await asyncio.get_running_loop().run_in_executor(
-            self._thread, lambda: self._storage.save_snapshot(meta, chunks())
-        )
+    async def call(self, work: Callable[[], T]) -> T:
+        """Do something in the thread, after what it was given before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
         """End the snapshot that was begun."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, int)
+        await self.call(int)
         self._thread.shutdown()

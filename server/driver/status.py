@@ -1,4 +1,4 @@
-"""What people are told of consensus. Used by `server.consensus`."""
+"""What people are told of consensus. Used by `driver.engine`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The thread that writes the log. While one group is written the next one gathers: that is the group commit.
 
-Used by `server.consensus`, on the event loop.
+Used by `driver.engine`, on the event loop.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from chowk.core.runtime.tasks import TaskOwner
 from chowk.server.raft.effects import Persist
+from chowk.server.raft.records import SnapshotMeta
 from chowk.server.storage.errors import StorageError
 from chowk.server.storage.port import Storage
 
@@ -28,7 +29,7 @@ class LogWriter:
         storage: Storage,
         tasks: TaskOwner,
         written: Callable[[int], None],
-        installed: Callable[[], None],
+        installed: Callable[[SnapshotMeta], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._storage = storage
@@ -39,6 +40,12 @@ class LogWriter:
         self._thread = ThreadPoolExecutor(1, "raft-log")
         self._waiting: list[Persist] = []
         self._is_writing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Return when nothing is being written."""
+        await self._idle.wait()
 
     async def call(self, work: Callable[[], T]) -> T:
         """Do something in the thread, after what it was given before."""
@@ -49,6 +56,7 @@ class LogWriter:
         self._waiting += persists
         if self._waiting and not self._is_writing:
             self._is_writing = True
+            self._idle.clear()
             self._tasks.spawn(self._write(), "write")
 
     async def _write(self) -> None:
@@ -61,6 +69,7 @@ class LogWriter:
                 return
             self._written(group[-1].sequence)
         self._is_writing = False
+        self._idle.set()
 
     async def _persist(self, group: Sequence[Persist]) -> None:
         """A group in order. A snapshot of another server splits it: what comes before it, itself, what comes after."""
@@ -69,7 +78,7 @@ class LogWriter:
             if persist.install is not None:
                 await self.call(partial(self._storage.persist, [*run, Persist(0, persist.hard_state)]))
                 await self.call(partial(self._storage.install, persist.install))
-                self._installed()
+                self._installed(persist.install)
                 run = []
             run.append(persist)
         await self.call(partial(self._storage.persist, run))

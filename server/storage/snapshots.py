@@ -51,8 +51,8 @@ class SnapshotFiles:
         return meta
 
     def write(self, meta: SnapshotMeta, chunks: Iterable[bytes]) -> None:
-        """Make a snapshot durable, then remove the older ones. One that is not newer than the latest is left."""
-        if self.latest is not None and meta.index <= self.latest.index:
+        """Make a snapshot durable, then remove the older ones. One that is older than the latest, or the same, is left."""
+        if self.latest is not None and (meta.index < self.latest.index or meta == self.latest):
             return
         replace_file(self._files, self._folder / _name(meta), encoded(meta, chunks))
         self._choose(meta)

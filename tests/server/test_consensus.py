@@ -14,10 +14,8 @@ import pytest
 import support.proposing_server
 from chowk.core.errors import NoLeader, OutcomeUnknown, TooManyRequests
 from chowk.core.runtime.clock import SystemClock
-from chowk.core.runtime.tasks import TaskOwner
-from chowk.core.server_options import RaftTuning
 from chowk.server.consensus import RaftConsensus
-from chowk.server.raft.records import Configuration, Member
+from chowk.server.raft.records import Member
 from chowk.server.raft.settings import Settings
 from chowk.server.storage.durable import DurableStorage
 from chowk.server.storage.errors import StorageError
@@ -51,7 +49,7 @@ def make(storage, settings: Settings | None = None, failures: list | None = None
         machine,
         storage,
         MEMBER,
-        Configuration((MEMBER,)),
+        1,
         SystemClock(),
         random.Random(1),
         settings=settings,
@@ -254,101 +252,3 @@ class DiskThatFillsUp(Disk):
 
     def create(self, path: Path) -> FailingFile:
         raise OSError(errno.ENOSPC, f"no room for {path.name}")
-
-
-class Network:
-    """Three servers in one process. What a server that is `cut` sends or is sent is lost."""
-
-    def __init__(self, folder: Path) -> None:
-        self.cut = ""
-        self.tasks = TaskOwner("network")
-        self.leading: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        members = tuple(Member(name, f"127.0.0.1:{port}") for port, name in enumerate(("n1", "n2", "n3"), 8300))
-        self.machines = {member.id: AwaitedJournal() for member in members}
-        self.servers = {
-            member.id: RaftConsensus(
-                self.machines[member.id],
-                DurableStorage(folder / member.id),
-                member,
-                Configuration(members),
-                SystemClock(),
-                random.Random(seed),
-                tuning=RaftTuning(snapshot_threshold=40, snapshot_interval_s=0.0, trailing_logs=5),
-                settings=Settings(election_timeout_s=0.6, heartbeat_s=0.05),
-                transport=self,
-            )
-            for seed, member in enumerate(members)
-        }
-        for name, server in self.servers.items():
-            server.on_leadership(lambda leads, name=name: self._led(name, leads))
-
-    def _led(self, name: str, leads: bool) -> None:
-        if leads and not self.leading.done():
-            self.leading.set_result(name)
-
-    def send(self, message) -> None:
-        if self.cut not in (message.sender, message.target):
-            asyncio.get_running_loop().call_soon(self.servers[message.target].receive, message)
-
-    def send_snapshot(self, message, chunks, ended) -> None:
-        async def bring() -> None:
-            if self.cut not in (message.sender, message.target):
-                await self.servers[message.target].receive_snapshot(message, list(chunks))
-            ended(self.cut != message.target)
-
-        self.tasks.spawn(bring(), "snapshot")
-
-
-class AwaitedJournal(Journal):
-    """Refuses an entry twice or out of order, and says when one is there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.restored = 0
-        self.changed = asyncio.Event()
-
-    def apply(self, index, entry):
-        assert index > max(self.entries, default=0), f"entry {index} was applied already"
-        self.changed.set()
-        return super().apply(index, entry)
-
-    def replace(self, entries):
-        super().replace(entries)
-        self.restored += 1
-        self.changed.set()
-
-    async def reach(self, index: int) -> None:
-        while max(self.entries, default=0) < index:
-            self.changed.clear()
-            await self.changed.wait()
-
-
-def test_a_server_that_was_away_for_long_gets_a_snapshot_and_applies_every_entry_once(tmp_path: Path) -> None:
-    async def run() -> None:
-        network = Network(tmp_path)
-        for server in network.servers.values():
-            await server.start()
-        leader = await network.leading
-        network.cut = behind = min(name for name in network.servers if name != leader)
-        for round in range(20):
-            last = max(await asyncio.gather(
-                *(network.servers[leader].propose(b"%d-%d" % (round, n), timeout_s=5) for n in range(10))
-            ))  # fmt: skip
-        network.cut = ""
-        last = max(last, await network.servers[leader].propose(b"last", timeout_s=5))
-        await network.machines[behind].reach(last)
-        assert network.machines[behind].restored >= 1
-        assert network.machines[behind].entries == network.machines[leader].entries
-        await network.servers[behind].read_barrier(timeout_s=5)
-        await network.tasks.close()
-        for server in network.servers.values():
-            await server.stop()
-        again = DurableStorage(tmp_path / behind)
-        assert again.open().snapshot is not None
-        again.close()
-
-    async def within(seconds: float) -> None:
-        async with asyncio.timeout(seconds):
-            await run()
-
-    asyncio.run(within(30))

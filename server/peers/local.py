@@ -1,0 +1,80 @@
+"""This server, as the room shares it: who it is, what it knows of its cluster, and whom it refuses. Made by `peers`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from chowk.core.errors import PermissionDenied
+from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.refusals import Refusals
+from chowk.core.runtime.rpc.connection import RpcConnection
+from chowk.core.runtime.rpc.endpoints import SERVER, Peer
+from chowk.server.driver.engine import Engine
+from chowk.server.peers.messages import Origin
+from chowk.server.raft.records import Member
+
+Dial = Callable[[str], Awaitable[RpcConnection]]
+
+
+class Local:
+    """`adopted` is the nonce of the cluster that a blank server was added to, until its log says it."""
+
+    def __init__(self, engine: Engine, member: Member, expect: int, dial: Dial, clock: Clock) -> None:
+        self.engine = engine
+        self.member = member
+        self.expect = expect
+        self.dial = dial
+        self.clock = clock
+        self.refusals = Refusals("a message between servers", clock)
+        self.counts: dict[str, int] = {}
+        self.adopted = ""
+
+    @property
+    def cluster(self) -> str:
+        """The nonce of this server's cluster, "" while it is in none."""
+        return self.engine.core.configuration.cluster or self.adopted
+
+    @property
+    def origin(self) -> Origin:
+        """How this server introduces itself."""
+        return Origin(id=self.member.id, node=self.member.node, address=self.member.address, cluster=self.cluster)
+
+    def count(self, what: str, times: int = 1) -> None:
+        """One of the counters of `stats`."""
+        self.counts[what] = self.counts.get(what, 0) + times
+
+    def refuse(self, reason: str, sender: str, words: str) -> PermissionDenied:
+        """Count and log a refusal; the error to answer with."""
+        self.refusals.add(reason, sender, words)
+        return PermissionDenied(words)
+
+    def check_origin(self, origin: Origin, peer: Peer) -> None:
+        """PermissionDenied unless `peer` is a server, is who it says, and is not this server's double."""
+        if peer.role != SERVER:
+            raise self.refuse("role", peer.name, f"{peer.name} is no server: only servers speak Raft")
+        if peer.node_id and peer.node_id != origin.id:
+            words = f"{peer.name} has the certificate of node {peer.node_id} and says it is {origin.id}"
+            raise self.refuse("identity", peer.name, words)
+        if origin.id == self.member.id:
+            raise self.refuse("double", peer.name, self.double(origin.address, self.member.address))
+        known = self.engine.core.configuration.member(origin.id)
+        if known is not None and known.address != origin.address:
+            raise self.refuse("double", peer.name, self.double(origin.address, known.address, origin.id))
+
+    def double(self, here: str, there: str, id: str = "") -> str:
+        """What to do about two servers with one id."""
+        return (
+            f"the server with the node id {id or self.member.id} is known at {there}, and one at {here} says it "
+            "is the same: "
+            "if it moved, wait until the leader knows its new address; if its data_dir was copied, stop the copy, empty its "
+            "data_dir (node-id too) and start it again"
+        )
+
+    def stranger(self, origin: Origin) -> str:
+        """What to do about a server of another cluster."""
+        return (
+            f"{origin.node} ({origin.address}) is of the cluster {origin.cluster or 'without a name'}, "
+            f"this server of {self.cluster or 'one without a name'}: "
+            "two clusters were joined by mistake. Let one leave the other's gossip (retry_join, join); or, to make "
+            "it part of this cluster, stop it, move its folder data_dir/server away, and start it again"
+        )
