@@ -252,7 +252,7 @@ class GossipCore:
         self._gossip_timer = None
         self._last_gossip = now
         roster = self._membership.roster
-        targets = roster.sample_live(self._rng, self._settings.gossip_nodes)
+        targets = self._membership.gossip_turns.take(self._settings.gossip_nodes)
         if not targets and not roster.count(FAILED):
             self._post.queue.clear()
         # Someone lately failed may only have been out of reach: he hears what is said of him, and refutes.

@@ -31,6 +31,9 @@ from chowk.agent.gossip.timers import TimerQueue
 MAX_OPEN: Final = 64
 """Exchanges of ours in flight; a ping or a sync more is left out, a join more is refused."""
 
+JOIN_AGAIN_S: Final = 2.0
+"""So long after joining the state is synced once more."""
+
 Answered = Callable[[ExchangeMessage, float], None]
 Failed = Callable[[str, float], None]
 
@@ -69,6 +72,9 @@ class Exchanges:
 
         def answered(answer: ExchangeMessage, now: float) -> None:
             reason = self._merge_answer(answer, now)
+            if not reason:
+                # Others may have joined elsewhere at the same moment: ask again, somebody else, when it has spread.
+                self._timers.schedule(now + JOIN_AGAIN_S, self._sync_once)
             self._post.tell(JoinOutcome(join_id, address, reason))
 
         def failed(reason: str, _: float) -> None:
@@ -193,12 +199,14 @@ class Exchanges:
         self._begin(known.address, self._sync(False, now), self._settings.exchange_timeout_s, (merge, _ignore))
 
     def _sync_round(self, now: float) -> None:
-        membership = self._membership
-        if membership.gone:
-            return
-        self._timers.schedule(now + self._settings.push_pull_interval(membership.size), self._sync_round)
-        for known in membership.roster.sample_live(self._rng, 1):
-            self._sync_with(known, now)
+        self._sync_once(now)
+        interval = self._settings.push_pull_interval(self._membership.size)
+        self._timers.schedule(now + interval, self._sync_round)
+
+    def _sync_once(self, now: float) -> None:
+        if not self._membership.gone:
+            for known in self._membership.roster.sample_live(self._rng, 1):
+                self._sync_with(known, now)
 
     def _reconnect_round(self, now: float) -> None:
         """Try one that failed, so seldom that all members together try each about once in this time."""

@@ -12,7 +12,7 @@ from collections import deque
 from typing import Final
 
 from chowk.agent.gossip.awareness import Awareness
-from chowk.agent.gossip.effects import Address, MemberChanged, NameConflict, Reaped
+from chowk.agent.gossip.effects import MemberChanged, NameConflict, Reaped
 from chowk.agent.gossip.messages import (
     FAILED_CODE,
     LEFT_CODE,
@@ -32,6 +32,7 @@ from chowk.agent.gossip.roster import ALIVE, FAILED, KEPT, LEFT, SUSPECT, Known,
 from chowk.agent.gossip.settings import MAX_MEMBERS, MAX_TAGS_BYTES, Settings
 from chowk.agent.gossip.suspicion import Suspicion
 from chowk.agent.gossip.timers import Timer, TimerQueue
+from chowk.agent.gossip.turns import Turns
 from chowk.core.records import member
 from chowk.core.records.member import Member
 
@@ -65,12 +66,13 @@ class Membership:
         self.gone = False
         self.awareness = Awareness(settings.max_health)
         self.roster = Roster()
+        self.probe_turns = Turns(self.roster, rng)
+        self.gossip_turns = Turns(self.roster, rng)
         self.preservation = Preservation(settings, self.roster, me.is_server)
         self._suspicions: dict[str, tuple[Suspicion, Timer]] = {}
         self._tombstones: dict[str, tuple[int, float]] = {}
         self._conflicts: dict[str, float] = {}
         self._disputes: deque[float] = deque(maxlen=DISPUTE_ROUNDS)
-        self._arrivals: list[str] = []
 
     @property
     def size(self) -> int:
@@ -85,11 +87,6 @@ class Membership:
         """All, by name."""
         found = [known.member() for known in self.roster]
         return tuple(sorted([*found, self.me], key=lambda one: one.name))
-
-    def take_arrivals(self) -> list[str]:
-        """The names of those that became live since the last call."""
-        arrivals, self._arrivals = self._arrivals, []
-        return arrivals
 
     # What we say of ourselves.
 
@@ -137,8 +134,7 @@ class Membership:
         """Which live member holds the name or the node id that is claimed; "" where none does."""
         node_id = said.tags.get("id", "")
         if said.name == self.me.name:
-            own = "" if node_id == self.me.id else f"name {said.name} is that of this agent, node {self.me.id}"
-            return own
+            return "" if node_id == self.me.id else f"name {said.name} is that of this agent, node {self.me.id}"
         if node_id and node_id == self.me.id:
             return f"node id {node_id} is that of this agent, {self.me.name}"
         known = self.roster.get(said.name)
@@ -291,7 +287,7 @@ class Membership:
             return
         self._tombstones.pop(said.name, None)
         known = self.roster.add(said, ALIVE, now)
-        self._arrivals.append(said.name)
+        self._arrived(known)
         self._resized()
         self._post.broadcast(said.name, said)
         self._post.tell(MemberChanged(known.member()))
@@ -333,9 +329,7 @@ class Membership:
 
     def _settle(self, known: Known, said: Alive, state: int, now: float) -> None:
         """The one place where a member's state changes, but for becoming a suspect."""
-        before = known.member()
-        if state == ALIVE and not known.is_live:
-            self._arrivals.append(known.name)
+        before, was_live = known.member(), known.is_live
         suspicion = self._suspicions.pop(known.name, None)
         if suspicion is not None:
             suspicion[1].cancel()
@@ -344,10 +338,16 @@ class Membership:
             self.preservation.returned(known.name)
         if not known.is_live:
             self._await_reaping(known)
+        elif not was_live:
+            self._arrived(known)
         self._resized()
         after = known.member()
         if after != before:
             self._post.tell(MemberChanged(after))
+
+    def _arrived(self, known: Known) -> None:
+        self.probe_turns.add(known.name)
+        self.gossip_turns.add(known.name)
 
     def _await_reaping(self, known: Known) -> None:
         since = known.since

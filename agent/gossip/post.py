@@ -48,6 +48,10 @@ class Post:
             parts += self.queue.take(room, self.limit)
         self._effects.append(SendDatagram(address, join_parts(parts)))
 
+    def send_bare(self, address: Address, messages: Sequence[Message]) -> None:
+        """`messages` to `address`, which may not be there, and nothing else."""
+        self._effects.append(SendDatagram(address, join_parts([encode_message(message) for message in messages])))
+
     def send_broadcasts(self, address: Address) -> None:
         """What waits to be passed on, to `address`."""
         parts = self.queue.take(MAX_PACKET_BYTES - PACKET_HEADER_BYTES, self.limit)

@@ -16,7 +16,7 @@ from chowk.agent.gossip.exchanges import Exchanges
 from chowk.agent.gossip.membership import Membership
 from chowk.agent.gossip.messages import Ack, IndirectPing, Nack, Ping
 from chowk.agent.gossip.post import Post
-from chowk.agent.gossip.roster import Known
+from chowk.agent.gossip.roster import ALIVE, Known
 from chowk.agent.gossip.settings import Settings
 from chowk.agent.gossip.timers import Timer, TimerQueue
 
@@ -70,7 +70,6 @@ class Prober:
         self._membership = membership
         self._exchanges = exchanges
         self._sequence = rng.getrandbits(32)
-        self._order: list[str] = []
         self._probes: dict[int, Probe] = {}
         self._relays: dict[int, Relay] = {}
 
@@ -108,7 +107,7 @@ class Prober:
         give_up = now + self._settings.probe_timeout_s * NACK_SHARE
         timer = self._timers.schedule(give_up, lambda _: self._relay_over(sequence))
         self._relays[sequence] = Relay(sender, message.sequence, timer)
-        self._post.send((message.host, message.port), (Ping(sequence, message.target, self._membership.me.name),))
+        self._post.send_bare((message.host, message.port), (Ping(sequence, message.target, self._membership.me.name),))
 
     def ack(self, message: Ack, now: float) -> None:
         """An answer to a probe of ours, or to one for another."""
@@ -143,7 +142,7 @@ class Prober:
         self._timers.schedule(now + interval, self._round)
         membership.preservation.observe(now)
         membership.release(now)
-        for target in self._next_targets():
+        for target in membership.probe_turns.take(self._settings.probe_nodes):
             self._begin(target, now, interval)
 
     def _begin(self, target: Known, now: float, interval: float) -> None:
@@ -152,7 +151,11 @@ class Prober:
         timer = self._timers.schedule(late, partial(self._late, sequence, now + interval))
         self._probes[sequence] = Probe(target, timer)
         ping = Ping(sequence, target.name, self._membership.me.name)
-        self._post.send(target.address, (ping, *self._membership.news_for(target)))
+        if target.state == ALIVE:
+            self._post.send(target.address, (ping,))
+        else:
+            # Nothing that waits rides along: it may go nowhere.
+            self._post.send_bare(target.address, (ping, *self._membership.news_for(target)))
 
     def _late(self, sequence: int, end: float, now: float) -> None:
         probe = self._probes[sequence]
@@ -179,24 +182,6 @@ class Prober:
         relay = self._relays.pop(sequence, None)
         if relay is not None:
             self._post.send(relay.asker, (Nack(relay.sequence),))
-
-    def _next_targets(self) -> list[Known]:
-        """The next of the round-robin order; a new shuffle of all live members when it is through."""
-        roster = self._membership.roster
-        for name in self._membership.take_arrivals():
-            # A new member takes a random place in the order, as SWIM has it (4.3).
-            self._order.insert(self._rng.randint(0, len(self._order)), name)
-        wanted = min(self._settings.probe_nodes, roster.live_count())
-        targets: list[Known] = []
-        for _ in range(len(self._order) + 2 * roster.live_count()):
-            if len(targets) == wanted:
-                break
-            if not self._order:
-                self._order = [known.name for known in roster.sample_live(self._rng, roster.live_count())]
-            known = roster.get(self._order.pop())
-            if known is not None and known.is_live and known not in targets:
-                targets.append(known)
-        return targets
 
     def _next_sequence(self) -> int:
         self._sequence = (self._sequence + 1) % 2**48
