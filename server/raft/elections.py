@@ -67,13 +67,13 @@ def answer_pre_vote(state: RaftState, message: PreVoteRequest, now: float) -> No
 def answer_vote(state: RaftState, message: VoteRequest, now: float) -> None:
     """Vote at most once a term, only for a log that has all that may be committed of this one, and against no lease."""
     granted = (
-        state.role is Role.FOLLOWER
-        and state.hard_state.vote in ("", message.sender)
+        state.hard_state.vote in ("", message.sender)
         and state.leader in ("", message.sender)
         and (message.transfer or not state.is_leased(now))
         and state.log.is_covered_by(message.last_index, message.last_term)
     )
     if granted:
+        state.become_follower(state.term, state.leader, now)
         state.set_hard_state(state.term, message.sender)
         state.wait_for_election(now)
     state.send(VoteResponse(sender=state.id, target=message.sender, term=state.term, granted=granted))
