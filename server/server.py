@@ -1,4 +1,5 @@
-"""The wiring of a server: consensus under the store, the store under the endpoints, the endpoints behind a Unix socket.
+"""The wiring of a server: consensus under the store, the store under the endpoints, the endpoints behind a Unix socket for
+this host's agent and, in a cluster, behind a TCP port for the other members.
 
 Made by `server.main` (and by tests, with another consensus). `start` recovers, then listens; `stop` ends in reverse.
 """
@@ -6,20 +7,25 @@ Made by `server.main` (and by tests, with another consensus). `start` recovers, 
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from chowk.core.records.member import Member
 from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.rpc.endpoints import SERVER
+from chowk.core.runtime.rpc.identity import ClusterIdentity
 from chowk.core.runtime.rpc.listener import RpcListener
+from chowk.core.runtime.rpc.tcp import TcpListener, dial_tcp
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.leadership import LeaderContext, Leadership
-from chowk.server.port import Consensus
+from chowk.server.port import Consensus, PeerNetwork
 from chowk.server.rpc import catalog, config_entry, connect_ca, health, intention, members, status, streams
 from chowk.server.rpc.board import ClusterBoard
 from chowk.server.rpc.context import ServerContext
 from chowk.server.rpc.forward import Forwarder
-from chowk.server.rpc.gate import Gate, SocketOwner
+from chowk.server.rpc.gate import Gate, Roles
 from chowk.server.rpc.reads import Reads
 from chowk.server.rpc.servers import Dial, OtherServers, dial_nobody
 from chowk.server.rpc.writes import Writes
@@ -32,7 +38,8 @@ NOUNS = (status, catalog, health, intention, config_entry, connect_ca, members, 
 
 
 class Server:
-    """One server. `consensus` must have been made for `machine`, and not been started; `dial` connects to another server."""
+    """One server. `consensus` must have been made for `machine`, and not been started. `dial` connects to another server;
+    None: over TCP, proving `identity`, or nowhere for a server without a port."""
 
     def __init__(
         self,
@@ -41,7 +48,7 @@ class Server:
         consensus: Consensus,
         clock: Clock,
         rng: random.Random,
-        dial: Dial = dial_nobody,
+        dial: Dial | None = None,
     ) -> None:
         self._consensus = consensus
         self._wakeups = Wakeups()
@@ -49,7 +56,9 @@ class Server:
         machine.follow(self._committed, self._restored)
         self.board = ClusterBoard(options.keys)
         writes = Writes(consensus, clock)
-        gate = Gate(SocketOwner())
+        gate = Gate(Roles())
+        self.identity = _identity(options, clock)
+        dial = dial or (partial(dial_tcp, identity=self.identity) if self.identity is not None else dial_nobody)
         self._servers = OtherServers(dial)
         self._forwarder = Forwarder(
             consensus, self._servers, gate, options.address, options.rpc_hold_timeout_s, clock, rng
@@ -82,25 +91,39 @@ class Server:
         )
         for noun in NOUNS:
             noun.serve(self.context)
-        self._listener = RpcListener(Path(options.socket_path), self.context.gate.endpoints)
+        self._listener = RpcListener(Path(options.socket_path), gate.endpoints)
+        self.tcp: TcpListener | None = None
+        if self.identity is not None:
+            self.board.on_keys(self.identity.set_keys)
+            self.tcp = TcpListener(options.bind_addr, options.rpc_port, gate.endpoints, self.identity, clock)
+            consensus.join(PeerNetwork(endpoints=gate.endpoints, dial=dial, members=self._members))
 
     async def start(self) -> None:
         """Recover from disk, take part, listen. StorageError or OSError says what is wrong."""
         self._consensus.on_leadership(self._led)
         await self._consensus.start()
         try:
+            if self.tcp is not None:
+                await self.tcp.start()
             await self._listener.start()
         except OSError:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Stop listening, end what is under way, let go of the disk."""
+        """Let another lead, stop listening, end what is under way, let go of the disk. Clients move on at once."""
+        if self.tcp is not None:
+            await self._consensus.hand_over()
         await self._listener.close()
+        if self.tcp is not None:
+            await self.tcp.close()
         await self.duties.close()
         await self._forwarder.close()
         await self._servers.close()
         await self._consensus.stop()
+
+    def _members(self) -> tuple[Member, ...]:
+        return tuple(self.board.members.values())
 
     def _led(self, leading: bool) -> None:
         self.context.reads.led()
@@ -115,3 +138,9 @@ class Server:
     def _restored(self) -> None:
         self._publisher.reset()
         self._wakeups.notify_all()
+
+
+def _identity(options: ServerOptions, clock: Clock) -> ClusterIdentity | None:
+    if options.rpc_port < 0:
+        return None
+    return ClusterIdentity(options.keys, SERVER, options.node_id, options.node_name, options.datacenter, clock)

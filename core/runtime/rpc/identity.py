@@ -31,12 +31,14 @@ class ClusterIdentity:
     """`keys`: gossip keys in base64, the primary one first; none: the cluster is plain. `role` is SERVER or AGENT.
 
     New handshakes prove the primary key and trust every key of the ring; open connections are left alone by a change.
+    ValueError for a key that is not base64, and for names that no certificate can hold.
     """
 
     def __init__(
         self, keys: tuple[str, ...], role: str, node_id: str, node: str, datacenter: str, clock: Clock
     ) -> None:
         self.holder = Holder(datacenter, role, node_id, node)
+        parse_holder(self.holder.uri)
         self._clock = clock
         self._keys: tuple[str, ...] = ()
         self._authorities: dict[str, Authority] = {}

@@ -17,7 +17,7 @@ from chowk.core.server_options import ServerOptions
 from chowk.server.leader.keystore import DiskKeys
 from chowk.server.leader.leadership import LeaderContext, Leadership
 from chowk.server.rpc.board import ClusterBoard
-from chowk.server.rpc.gate import Gate, SocketOwner
+from chowk.server.rpc.gate import Gate, Roles
 from chowk.server.rpc.servers import OtherServers, dial_nobody
 from chowk.server.rpc.writes import Writes
 from chowk.server.state.machine import StoreMachine
@@ -67,7 +67,7 @@ class Life:
             writes=Writes(self.consensus, clock),
             board=ClusterBoard(()),
             servers=OtherServers(dial_nobody),
-            gate=Gate(SocketOwner()),
+            gate=Gate(Roles()),
             clock=clock,
         )
         self.duties = Leadership(context)

@@ -20,9 +20,10 @@ from chowk.core.requests import CA_SIGN, CATALOG_WRITE, SignRequest, Write, Writ
 from chowk.core.runtime.clock import SystemClock
 from chowk.core.runtime.rpc.listener import RpcListener, dial_unix
 from chowk.server.rpc.forward import Forwarder
-from chowk.server.rpc.gate import Gate, SocketOwner
+from chowk.server.rpc.gate import Gate
 from chowk.server.rpc.servers import OtherServers
 from support.consensus import SoloConsensus
+from support.everybody import Everybody
 
 WRITE = Write(command=Register(node=Node(node="n", address="127.0.0.1")), client="c", sequence=1)
 
@@ -48,7 +49,7 @@ class Member:
         self.dialled: list[str] = []
         self.handled: list[Any] = []
         self.answers: list[Any] = []
-        gate = Gate(SocketOwner())
+        gate = Gate(Everybody())
         self.servers = OtherServers(self.dial)
         self.forward = Forwarder(
             self.consensus, self.servers, gate, self.address, hold_s, SystemClock(), random.Random(1)
