@@ -63,6 +63,7 @@ class Sealer:
     """Seals and opens for one datacenter, with `keys` (the primary first) as they were last set."""
 
     def __init__(self, datacenter: str, keys: tuple[bytes, ...]) -> None:
+        self.datacenter = datacenter
         label = datacenter.encode()[:LABEL_BYTES_MAX]
         self._label = bytes([len(label)]) + label
         self._ciphers: dict[bytes, AESGCM] = {}

@@ -3,8 +3,8 @@
 The listener speaks first: MAGIC and a fresh challenge. Then the dialler sends its question and the listener its answer, each
 as pieces: 4 bytes (the top bit: this is the last one; the rest: the length), then a sealed packet of up to PIECE_BYTES. The
 seal of each piece binds the challenge and the piece's number, so nothing can be replayed, reordered, cut or mirrored. Only
-whoever passed the first piece may make us hold more than one. A length of 0 is a refusal in the clear, one byte of reason:
-nobody acts on it, it only tells a person why joining failed.
+whoever passed the first piece may make us hold more than one. A length of 0 is a refusal in the clear (reason, length and
+name of the listener's datacenter): nobody acts on it, it only tells a person why joining failed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 BUFFER_BYTES: Final = PIECE_BYTES + 1024
 _LAST: Final = 1 << 31
 _REASONS: Final = tuple(sorted(sealed.WORDS))
+_TOLD: Final = {
+    sealed.OTHER_DATACENTER: "it is of another datacenter, {0!r}",
+    sealed.NOT_ENCRYPTED: "gossip there is encrypted, and here it is not: set `encrypt` to the key of the cluster",
+    sealed.UNEXPECTED_ENCRYPTION: "gossip there is not encrypted, and here it is: set `encrypt` there, or nowhere",
+    sealed.KEYS_DIFFER: "the gossip keys there and here differ: set `encrypt` to the key of the cluster (a keyring's file "
+    "in data_dir counts before it)",
+}
 
 
 class NoGossip(ValueError):
@@ -32,11 +39,12 @@ class NoGossip(ValueError):
 
 
 class RefusedByPeer(ValueError):
-    """The other end refused our question; `reason` is one of `sealed.WORDS`, unproved."""
+    """The other end, of `datacenter`, refused our question; `reason` is one of `sealed.WORDS`. Unproved."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, datacenter: str) -> None:
+        super().__init__(_TOLD.get(reason, "it refused what we sent: " + sealed.WORDS[reason]).format(datacenter))
         self.reason = reason
+        self.datacenter = datacenter
 
 
 class Conversation:
@@ -68,7 +76,8 @@ class Conversation:
         try:
             return await self._receive(QUESTION)
         except Refused as refused:
-            self._writer.write(bytes(4) + bytes([_REASONS.index(refused.reason)]))
+            label = self._sealer.datacenter.encode()[:255]
+            self._writer.write(bytes(4) + bytes([_REASONS.index(refused.reason), len(label)]) + label)
             await self._writer.drain()
             raise
 
@@ -96,7 +105,9 @@ class Conversation:
             header = int.from_bytes(await self._reader.readexactly(4), "big")
             last, length = bool(header & _LAST), header & (_LAST - 1)
             if length == 0 and channel == ANSWER:
-                raise RefusedByPeer(_reason((await self._reader.readexactly(1))[0]))
+                code, size = await self._reader.readexactly(2)
+                label = (await self._reader.readexactly(size)).decode(errors="replace")
+                raise RefusedByPeer(_reason(code), label)
             if length > PIECE_BYTES + self._sealer.overhead:
                 raise Refused(sealed.MALFORMED)
             packet = await self._reader.readexactly(length)

@@ -65,6 +65,7 @@ class Transport:
         self._tasks = TaskOwner("gossip-streams")
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
+        self._closed = asyncio.Event()
         self._paused = False
         self._inbound: dict[asyncio.Task[None], Conversation] = {}
         self.counts = {"sent": 0, "sent_bytes": 0, "received": 0, "received_bytes": 0, "dropped": 0, "streams": 0}
@@ -79,12 +80,17 @@ class Transport:
 
     async def close(self) -> None:
         """Stop listening and end every conversation."""
-        if self._tcp is not None:
-            self._tcp.close()
-        if self._udp is not None:
-            self._udp.close()
+        tcp, udp = self._tcp, self._udp
         self._tcp = self._udp = None
+        if tcp is not None:
+            tcp.close()
+        if udp is not None:
+            udp.close()
+            # The port is free once the socket is: a restart of gossip must not find its own old one.
+            await self._closed.wait()
         await self._tasks.close()
+        if tcp is not None:
+            await tcp.wait_closed()
 
     # --- datagrams
 
@@ -125,6 +131,10 @@ class Transport:
     def refuse(self, refused: Refused, sender: Address) -> None:
         """Count and tell of a packet that is not for us."""
         self._refusals.add(refused.reason, f"{sender[0]}:{sender[1]}", str(refused), refused.detail)
+
+    def lost(self) -> None:
+        """Called by the socket: it is closed."""
+        self._closed.set()
 
     def pause(self, paused: bool) -> None:
         """Called by the socket: its buffer is full, or has room again."""
@@ -196,6 +206,9 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
         self._owner.receive(data, (str(addr[0]), int(addr[1])))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._owner.lost()
 
     def error_received(self, exc: Exception) -> None:
         # A host that refuses tells us by ICMP; probing notices anyway.
