@@ -14,6 +14,7 @@ from chowk.server.leader.establishment import Establishment
 from chowk.server.leader.key_copies import KeyCopies
 from chowk.server.leader.key_sharing import KeySharing
 from chowk.server.leader.keystore import DiskKeys, MemoryKeys
+from chowk.server.leader.members import Members
 from chowk.server.leader.membership import SERVICE
 from chowk.server.leader.own_node import OwnNode
 from chowk.server.port import Consensus
@@ -56,6 +57,7 @@ class Leadership:
         self._duties = LeaderDuties(clock)
         self._duties.add(self._establishment)
         self._duties.add(self._own_node)
+        self._duties.add(Members(options, machine, context.writes, context.board, clock))
         self._duties.add(KeyCopies(self.authority, sharing, clock))
 
     def add(self, duty: Duty) -> None:
