@@ -259,8 +259,8 @@ class Raft:
         if state.snapshot is not None and meta.index <= state.snapshot.index:
             return 0
         state.snapshot = meta
-        kept = state.log.start_of(meta.index, state.settings.trailing_bytes_max) - 1
-        state.log.compact(max(replication.needed_from(state, meta.index - trailing), kept))
+        wanted = replication.needed_from(state, meta.index - trailing)
+        state.log.compact(state.log.start_of(wanted + 1, meta.index, state.settings.trailing_bytes_max) - 1)
         state.configurations.compact(state.log.anchor_index)
         return state.log.anchor_index
 
@@ -283,7 +283,7 @@ class Raft:
         messages = self._released(now)
         reads.advance(state, now)
         if state.role is Role.LEADER and state.wants_replication:
-            replication.replicate_all(state)
+            replication.replicate_all(state, now)
         messages += self._released(now)
         persist = state.durability.take(state.hard_state, state.log, now)
         read_states, state.read_states = tuple(state.read_states), []

@@ -84,15 +84,16 @@ class RaftLog:
         del self._entries[: index - self._anchor_index]
         self._anchor_index, self._anchor_term = index, term
 
-    def start_of(self, last: int, bytes_max: int) -> int:
-        """The first index of the longest run of entries that ends at `last` and has at most `bytes_max`."""
-        first = last + 1
-        while first > self._anchor_index + 1:
-            bytes_max -= self._entries[first - self._anchor_index - 2].size
+    def start_of(self, first: int, last: int, bytes_max: int) -> int:
+        """The first index, from `first` on, of the longest run of entries that ends at `last` with at most `bytes_max`."""
+        first = max(first, self._anchor_index + 1)
+        start = last + 1
+        while start > first:
+            bytes_max -= len(self._entries[start - self._anchor_index - 2].data) + ENTRY_OVERHEAD_BYTES
             if bytes_max < 0:
                 break
-            first -= 1
-        return first
+            start -= 1
+        return start
 
     def reset(self, index: int, term: int) -> None:
         """Begin again after a snapshot."""

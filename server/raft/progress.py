@@ -61,6 +61,11 @@ class Progress:
         self.next = self.match + 1
         self._forget_inflight()
 
+    def await_contact(self) -> None:
+        """Send nothing before the next heartbeat is answered."""
+        self.probe()
+        self.probing = True
+
     def await_snapshot(self, index: int) -> None:
         """A snapshot at `index` is on its way."""
         self.pace = Pace.SNAPSHOT

@@ -9,6 +9,9 @@ from chowk.server.raft.progress import Pace, Progress
 from chowk.server.raft.records import Entry
 from chowk.server.raft.state import RaftState, Role
 
+Batches = dict[int, tuple[tuple[Entry, ...], int]]
+"""Entries from an index on, and their size: most servers are sent the same."""
+
 
 def begin_round(state: RaftState, now: float) -> None:
     """What is sent from now on asks for a newer answer: who answers it was there after this moment."""
@@ -33,22 +36,22 @@ def heartbeat(state: RaftState, now: float) -> None:
         _send_append(state, peer, prev, prev_term, ())
 
 
-def replicate_all(state: RaftState) -> None:
+def replicate_all(state: RaftState, now: float) -> None:
     """Send everyone what is new: entries as far as each one's pace allows, and to where they are committed."""
     state.wants_replication = False
-    batches: dict[int, tuple[tuple[Entry, ...], int]] = {}
+    batches: Batches = {}
     for peer in state.peers:
-        _replicate(state, peer, batches)
+        _replicate(state, peer, batches, now)
 
 
-def _replicate(state: RaftState, peer: str, batches: dict[int, tuple[tuple[Entry, ...], int]]) -> None:
+def _replicate(state: RaftState, peer: str, batches: Batches, now: float) -> None:
     """One server's part; a snapshot when the log does not reach back far enough. `batches` are shared among servers."""
     progress, log = state.progress[peer], state.log
     while not progress.is_paused(state.settings):
         first = progress.next
         prev_term = log.term_at(first - 1)
         if prev_term is None:
-            _send_snapshot(state, peer, progress)
+            _send_snapshot(state, peer, progress, now)
             return
         if first > log.last_index and progress.pace is not Pace.PROBE:
             break
@@ -78,7 +81,11 @@ def _send_append(state: RaftState, peer: str, prev: int, prev_term: int, entries
     )
 
 
-def _send_snapshot(state: RaftState, peer: str, progress: Progress) -> None:
+def _send_snapshot(state: RaftState, peer: str, progress: Progress, now: float) -> None:
+    """To a server that is there: one that is not heard answers a heartbeat first."""
+    if now - progress.contact_s >= state.settings.election_timeout_s:
+        progress.await_contact()
+        return
     if state.snapshot is None:
         raise BrokenInvariant("the log is compacted and there is no snapshot")
     progress.await_snapshot(state.snapshot.index)
@@ -93,9 +100,11 @@ def snapshot_ended(state: RaftState, peer: str, *, arrived: bool) -> None:
     if progress is not None and progress.pace is Pace.SNAPSHOT:
         index = progress.snapshot_index
         progress.probe()
-        progress.next = max(progress.next, index + 1) if arrived else progress.next
-        progress.probing = not arrived
-        state.wants_replication = True
+        if arrived:
+            progress.next = max(progress.next, index + 1)
+            state.wants_replication = True
+        else:
+            progress.await_contact()
 
 
 def needed_from(state: RaftState, index: int) -> int:
@@ -176,7 +185,9 @@ def _refuse(state: RaftState, message: AppendRequest, hint: int) -> None:
 
 def install(state: RaftState, message: InstallSnapshot) -> None:
     """A follower's part of a snapshot, whose bytes are all here. An old one changes nothing."""
-    meta = message.meta
+    meta, cluster = message.meta, state.configurations.latest.cluster
+    if cluster and meta.configuration.cluster != cluster:
+        return
     if meta.index > state.commit:
         if state.log.term_at(meta.index) == meta.term:
             state.commit_to(meta.index)
@@ -230,7 +241,7 @@ def advance_commit(state: RaftState, now: float) -> bool:
 
 def _leave(state: RaftState, now: float) -> None:
     """This leader's own removal is committed. Tell the others, and let the one that has most stand at once."""
-    replicate_all(state)
+    replicate_all(state, now)
     heir = max(state.voters, key=lambda voter: (state.progress[voter].match, voter))
     state.send_early(TimeoutNow(sender=state.id, target=heir, term=state.term))
     state.become_follower(state.term, "", now)
