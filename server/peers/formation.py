@@ -135,7 +135,10 @@ class Formation:
         """Both rounds, and the end. Whatever fails: the next look begins with another ballot."""
         mine = Configuration(proposal.members, f"{self._rng.getrandbits(128):032x}")
         try:
-            prepared = await self._ask_all(proposal.members, PREPARE, proposal, Configuration())
+            me = tuple(member for member in proposal.members if member.id == self._local.member.id)
+            others = tuple(member for member in proposal.members if member.id != self._local.member.id)
+            prepared = await self._ask_all(me, PREPARE, proposal, Configuration())
+            prepared += await self._ask_all(others, PREPARE, proposal, Configuration())
             chosen = value(prepared, mine)
             await self._ask_all(chosen.members, ACCEPT, proposal, chosen)
         except (ChowkError, TimeoutError) as error:

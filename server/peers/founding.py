@@ -30,9 +30,13 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answer(promise: Promise, request: FoundRequest, me: Member, expect: int) -> tuple[FoundReply, Promise]:
-    """What a blank server says to a `prepare` or an `accept`, and its promise from then on: durable before it is said."""
+    """What a blank server says to a `prepare` or an `accept`, and its promise from then on: durable before it is said.
+
+    A ballot is prepared once: its proposer prepares it itself before it asks anyone, so it never proposes two values in one.
+    """
     wrong = _fault(request, me, expect)
-    if not wrong and request.ballot < promise.promised:
+    taken = request.ballot <= promise.promised if request.step == PREPARE else request.ballot < promise.promised
+    if not wrong and taken:
         wrong = f"{promise.promised.proposer} proposes too, and was here first"
     if wrong:
         return FoundReply(ok=False, refusal=wrong, promised=promise.promised), promise

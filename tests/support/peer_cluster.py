@@ -38,13 +38,14 @@ class Node:
         self.port = 0
         self.is_up = False
         self.failures: list[BaseException] = []
+        self.endpoints = Endpoints()
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        endpoints = Endpoints()
+        self.endpoints = endpoints = Endpoints()
         self.listener = TcpListener("127.0.0.1", self.port, endpoints, None)
         await self.listener.start()
         self.port = self.listener.port
