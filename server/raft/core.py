@@ -74,8 +74,9 @@ class Raft:
         return self._state.leader_contact_s
 
     def has_lease(self, now: float) -> bool:
-        """Whether nobody else can lead at `now`, which must be read from the clock for this question: what is applied here
-        then is all that anyone acknowledged. False does not mean that another leads: ask with `read`."""
+        """Whether nobody else can lead at `now`, which must be read from the clock for this question: a read may be served
+        once the `commit_index` of then is applied here. What is applied already is not enough: a follower that is quicker
+        may have shown the rest. False does not mean that another leads: ask with `read`."""
         state = self._state
         return state.has_led and state.is_voter and (state.voters == (state.id,) or state.lease.is_valid(now))
 

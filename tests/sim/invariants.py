@@ -176,6 +176,8 @@ class Invariants:
         self._check_order(server, state, seen, snapshot)
         if state.role is Role.LEADER and (seen.role is not Role.LEADER or seen.term != state.term):
             self._check_new_leader(server, state)
+        if state.role is Role.LEADER and self._world.profile.sure_clocks:
+            self._check_lease(server)
         if state.role is Role.LEADER and state.configurations.latest_index != seen.configuration_index:
             self._check_configuration(server, state)
         if state.configurations.latest_index != seen.configuration_index or snapshot != seen.snapshot:
@@ -211,6 +213,17 @@ class Invariants:
                 raise Violation(
                     f"{server.id} leads term {state.term} and lacks the committed entry {index} of term {term}"
                 )
+
+    def _check_lease(self, server: Server) -> None:
+        """While one holds a lease no other leads with one, nor begins to lead."""
+        raft = server.raft
+        for other in self._world.running():
+            other_raft = other.raft
+            if other is server or raft is None or other_raft is None or other_raft.term == raft.term:
+                continue
+            older, newer = (server, other) if raft.term < other_raft.term else (other, server)
+            if newer.raft and newer.raft.role is Role.LEADER and older.raft and older.raft.has_lease(older.clock.now()):
+                raise Violation(f"{older.id} holds a lease, and {newer.id} leads already")
 
     def _check_configuration(self, server: Server, state: RaftState) -> None:
         """A leader's configuration and the last that is committed anywhere must have no two separate majorities."""

@@ -118,6 +118,7 @@ def _common(rng: random.Random, kind: str) -> type[Profile]:
         "wire": rng.random() < 0.15,
         "clients": rng.choice((3, 5)),
         "keys": rng.choice((2, 4)),
+        "drift": rng.choice((0.0, 0.01, 0.05)),
     }
 
     def make(**changed: object) -> Profile:
