@@ -1,4 +1,4 @@
-"""The agent's way to the servers: one connection, redialled for ever; calls within a deadline; subscriptions for ever.
+"""The agent's way to the servers: calls within a deadline, and subscriptions for ever, over whichever server `link` found.
 
 Made by `agent.boot`; every room of the agent that needs the registry calls through it. A shell: the retry rule is `_again`.
 
@@ -9,7 +9,7 @@ write is tried again only as the very same `Write` (client id and sequence), whi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from random import Random
@@ -18,14 +18,14 @@ from uuid import uuid4
 
 import structlog
 
+from chowk.agent.client.link import DIAL_RETRY_MAX_S, ServerLink
 from chowk.core import errors
 from chowk.core.commands import AnyCommand
 from chowk.core.events import StreamFrame, Topic
-from chowk.core.requests import SUBSCRIBE, Method, SubscribeRequest, Write
+from chowk.core.requests import STALE, SUBSCRIBE, Method, QueryOptions, SubscribeRequest, Write
 from chowk.core.runtime.clock import Clock, SystemClock
 from chowk.core.runtime.rpc.connection import RpcConnection
-from chowk.core.runtime.rpc.listener import dial_unix
-from chowk.core.runtime.tasks import TaskOwner
+from chowk.core.runtime.rpc.identity import ClusterIdentity
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -40,46 +40,61 @@ WRITES_MAX: Final = 64
 
 RETRY_FIRST_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
-DIAL_RETRY_MAX_S: Final = 2.0
+TROUBLE_S: Final = 2.5
+"""How long a server may say that it has no leader before another is tried: longer than an election."""
 
 
 class ServerClient:
-    """`start` keeps one connection to the server at Unix socket `path` until `close`."""
+    """`start` keeps one connection to a server until `close`: to that at Unix socket `path`, the server of this host, as long
+    as it can be used, else to one of `set_servers`, over TCP, proving `identity`.
+    """
 
-    def __init__(self, path: Path, clock: Clock | None = None, rng: Random | None = None) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+        *,
+        identity: ClusterIdentity | None = None,
+    ) -> None:
         self._clock = clock or SystemClock()
         self._rng = rng or Random()
-        self._tasks = TaskOwner("client")
-        self._connection: RpcConnection | None = None
-        self._connected = asyncio.Event()
+        self._link = ServerLink(path, self._clock, self._rng, identity, self._connected)
         self._callbacks: list[Callable[[], None]] = []
-        self._lost_at: float | None = self._clock.now()
+        self._troubled_at_s: float | None = None
         self._client_id = uuid4().hex
         self._sequence = 0
         self._writes = asyncio.Semaphore(WRITES_MAX)
 
     async def start(self) -> None:
         """Begin to dial; returns at once, whether or not a server is there."""
-        self._tasks.spawn(self._keep_connected(), "dial")
+        await self._link.start()
 
     async def close(self) -> None:
         """Let go of the connection; calls under way end with Unavailable or OutcomeUnknown."""
-        await self._tasks.close()
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
-        self._connected.clear()
+        await self._link.close()
+
+    def set_servers(self, addresses: tuple[str, ...]) -> None:
+        """The servers that are alive (`host:port`), from gossip; without the own one, which is reached by its socket."""
+        self._link.set_servers(addresses)
 
     @property
     def connected(self) -> bool:
         """True while there is a connection to a server."""
-        return self._connection is not None and not self._connection.closed
+        connection = self._link.connection
+        return connection is not None and not connection.closed
+
+    @property
+    def server(self) -> str:
+        """Who is at the other end now, for people; "" while nobody is."""
+        connection = self._link.connection
+        return "" if connection is None else connection.peer.name
 
     @property
     def silent_s(self) -> float:
         """Seconds since the last server was lost; 0 while there is one."""
-        return 0.0 if self._lost_at is None else max(0.0, self._clock.now() - self._lost_at)
+        lost_at_s = self._link.lost_at_s
+        return 0.0 if lost_at_s is None else max(0.0, self._clock.now() - lost_at_s)
 
     def on_connect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back soon after each new connection; returns what ends that."""
@@ -107,13 +122,40 @@ class ServerClient:
         delay_s = RETRY_FIRST_S
         while True:
             left_s = timeout_s - (self._clock.now() - started)
+            connection: RpcConnection | None = None
             try:
-                connection = await self._wait_connection(min(RPC_HOLD_S, left_s))
-                return await connection.call(method, request, timeout_s=max(0.001, left_s))
+                connection = await self._link.wait(min(RPC_HOLD_S, left_s))
+                reply = await connection.call(method, request, timeout_s=max(0.001, left_s))
             except errors.ChowkError as error:
+                if connection is not None:
+                    self._judge(connection, request, error)
                 pause_s = delay_s * self._rng.uniform(0.5, 1.0)
                 spent_s = self._clock.now() - started + pause_s
                 if not _again(error, request) or spent_s >= min(RPC_HOLD_S, timeout_s):
+                    raise
+            else:
+                self._judge(connection, request, None)
+                return reply
+            await self._clock.sleep(pause_s)
+            delay_s = min(delay_s * 2, RETRY_MAX_S)
+
+    async def stream(self, method: Method[Q, A], request: Q, *, timeout_s: float) -> AsyncGenerator[A, None]:
+        """The parts of an answer that comes in parts, each within `timeout_s` of asking for it; close the iterator to end.
+        Tried again as a call is, until the first part came; ChowkErrors after that mean that the answer is not whole.
+        """
+        started, delay_s, begun = self._clock.now(), RETRY_FIRST_S, False
+        while True:
+            try:
+                connection = await self._link.wait(RPC_HOLD_S)
+                async with aclosing(connection.stream(method, request)) as parts:  # type: ignore[type-var]
+                    while (part := await _next(parts, timeout_s)) is not None:
+                        begun = True
+                        yield part
+                return
+            except errors.ChowkError as error:
+                pause_s = delay_s * self._rng.uniform(0.5, 1.0)
+                spent_s = self._clock.now() - started + pause_s
+                if begun or not _again(error, request) or spent_s >= min(RPC_HOLD_S, timeout_s):
                     raise
             await self._clock.sleep(pause_s)
             delay_s = min(delay_s * 2, RETRY_MAX_S)
@@ -125,7 +167,7 @@ class ServerClient:
         index, history, complete, delay_s = 0, "", False, RETRY_FIRST_S
         while True:
             try:
-                connection = await self._wait_connection(None)
+                connection = await self._link.wait(None)
                 request = SubscribeRequest(topic=topic, index=index if complete else 0, history=history)
                 async with aclosing(connection.stream(SUBSCRIBE, request)) as frames:  # type: ignore[type-var]
                     async for frame in frames:
@@ -141,48 +183,31 @@ class ServerClient:
             await self._clock.sleep(delay_s * self._rng.uniform(0.5, 1.0))
             delay_s = min(delay_s * 2, DIAL_RETRY_MAX_S)
 
-    async def _wait_connection(self, timeout_s: float | None) -> RpcConnection:
-        if not self.connected:
-            if timeout_s is not None and timeout_s <= 0:
-                raise errors.Unavailable("no server can be reached")
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._connected.wait()
-            except TimeoutError:
-                raise errors.Unavailable("no server can be reached") from None
-        if self._connection is None:
-            raise errors.Unavailable("no server can be reached")
-        return self._connection
+    def _judge(self, connection: RpcConnection, request: object, error: errors.ChowkError | None) -> None:
+        """A server that for TROUBLE_S could do nothing that needs a leader is left for another, which may know one."""
+        if connection is not self._link.connection:
+            return
+        if error is None:
+            if _needs_leader(request):
+                self._troubled_at_s = None
+        elif isinstance(error, (errors.NoLeader, errors.Unavailable)) and not connection.closed:
+            now_s = self._clock.now()
+            if self._troubled_at_s is None:
+                self._troubled_at_s = now_s
+            elif now_s - self._troubled_at_s >= TROUBLE_S:
+                self._troubled_at_s = now_s
+                self._link.leave()
 
-    async def _keep_connected(self) -> None:
-        delay_s = RETRY_FIRST_S
-        while True:
-            try:
-                connection = await dial_unix(self._path)
-            except errors.ChowkError as error:
-                log.debug("no server", path=str(self._path), error=str(error))
-            else:
-                delay_s = RETRY_FIRST_S
-                await self._hold(connection)
-            await self._clock.sleep(delay_s * self._rng.uniform(0.5, 1.0))
-            delay_s = min(delay_s * 2, DIAL_RETRY_MAX_S)
-
-    async def _hold(self, connection: RpcConnection) -> None:
-        self._connection = connection
-        self._connected.set()
-        log.info("connected to a server", path=str(self._path))
-        self._lost_at = None
+    def _connected(self) -> None:
+        self._troubled_at_s = None
         for callback in list(self._callbacks):
             asyncio.get_running_loop().call_soon(callback)
-        try:
-            await connection.wait_closed()
-        finally:
-            self._connected.clear()
-            self._connection = None
-            self._lost_at = self._clock.now()
-            if not connection.closed:
-                await connection.close()
-        log.warning("lost the connection to the server", path=str(self._path))
+
+
+def _needs_leader(request: object) -> bool:
+    """Whether an answer proves that the server has a leader."""
+    options = getattr(request, "options", None)
+    return isinstance(request, Write) or (isinstance(options, QueryOptions) and options.consistency != STALE)
 
 
 def _again(error: errors.ChowkError, request: object) -> bool:

@@ -216,6 +216,20 @@ class RpcConnection(asyncio.Protocol):
         if self._ticker is None and not self.closed:
             self._ticker = self._loop.call_later(TICK_S, self._tick)
 
+    async def drain(self, timeout_s: float) -> None:
+        """Leave for another connection: streams end at once with Unavailable, calls under way get `timeout_s`; then close."""
+        for call, stream in self._streams.items():
+            _end(stream, errors.Unavailable(f"left {self.peer.name} for another server"))
+            self._send(frames.encode(frames.CANCEL, call))
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._replies and not self.closed:
+                    await asyncio.wait(tuple(self._replies.values()))
+        except TimeoutError:
+            log.debug("calls under way are cut off", peer=self.peer.name, calls=len(self._replies))
+        finally:
+            await self.close()
+
     async def close(self) -> None:
         """End the connection and everything under way on it; a peer that does not take what is left is dropped."""
         transport = self._transport
