@@ -39,8 +39,8 @@ def make(name: str, *, settings: Settings = FAST, clock: Clock | None = None, **
     tags = {"role": "node", "dc": settings.datacenter, "id": more.pop("id", node_id(name)), **more.pop("tags", {})}
     data_dir: Path | None = more.pop("data_dir", None)
     services = more.pop("services", tuple)
-    options = GossipOptions(**{"port": 0, "retry_interval_s": 0.1, **more})
     keyring = more.pop("keyring", None) or Keyring(keys)
+    options = GossipOptions(**{"port": 0, "retry_interval_s": 0.1, **more})
     return Gossip(name, tags, options, settings, keyring, clock or SystemClock(), Random(name), data_dir, services)
 
 
