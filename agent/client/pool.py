@@ -45,8 +45,8 @@ TROUBLE_S: Final = 2.5
 
 
 class ServerClient:
-    """`start` keeps one connection to a server until `close`: to that at Unix socket `path`, the server of this host, as long
-    as it can be used, else to one of `set_servers`, over TCP, proving `identity`.
+    """`start` keeps one connection to a server until `close`: to that at Unix socket `path`, the server of this host, as
+    long as it can be used, else to one of `set_servers`, over TCP, proving `identity`.
     """
 
     def __init__(
@@ -202,6 +202,17 @@ class ServerClient:
         self._troubled_at_s = None
         for callback in list(self._callbacks):
             asyncio.get_running_loop().call_soon(callback)
+
+
+async def _next(parts: AsyncIterator[A], timeout_s: float) -> A | None:
+    """The next part, None at the end. DeadlineExceeded when it takes longer."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await anext(parts)
+    except StopAsyncIteration:
+        return None
+    except TimeoutError:
+        raise errors.DeadlineExceeded(f"the next part did not come in {timeout_s:g}s") from None
 
 
 def _needs_leader(request: object) -> bool:

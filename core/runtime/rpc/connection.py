@@ -217,7 +217,7 @@ class RpcConnection(asyncio.Protocol):
             self._ticker = self._loop.call_later(TICK_S, self._tick)
 
     async def drain(self, timeout_s: float) -> None:
-        """Leave for another connection: streams end at once with Unavailable, calls under way get `timeout_s`; then close."""
+        """Leave for another: streams end at once with Unavailable, calls under way get `timeout_s`; then close."""
         for call, stream in self._streams.items():
             _end(stream, errors.Unavailable(f"left {self.peer.name} for another server"))
             self._send(frames.encode(frames.CANCEL, call))
