@@ -14,6 +14,8 @@ from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import AnyConfigEntry, SourceIntention
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
+from chowk.core.records.session import Session
+from chowk.core.server_options import Autopilot
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=False, tag_field="t"):
@@ -88,6 +90,69 @@ class SetSystemMetadata(Command, frozen=True, kw_only=True, tag="metadata"):
     only_if_absent: bool = True
 
 
+class SetAutopilot(Command, frozen=True, kw_only=True, tag="autopilot"):
+    """Replace the autopilot's settings; `cas` as for UpsertConfigEntry."""
+
+    settings: Autopilot
+    cas: int | None = None
+
+
+class StageRestore(Command, frozen=True, kw_only=True, tag="restore-chunk"):
+    """Keep one piece of a snapshot that is to replace the state: pieces of one `id` in order, from `number` 0 (which takes the
+    place of an earlier, unfinished one). Changes nothing that anybody sees."""
+
+    id: str
+    number: int
+    data: bytes
+
+
+class FinishRestore(Command, frozen=True, kw_only=True, tag="restore-finish"):
+    """Replace the state by the pieces of `id`, all of it at once, when there are `chunks` of them with this `sha256`; or
+    forget them, with `abandon`."""
+
+    id: str
+    chunks: int = 0
+    sha256: str = ""
+    abandon: bool = False
+
+
+class PutKey(Command, frozen=True, kw_only=True, tag="kv-put"):
+    """Write a key. `cas` as for UpsertConfigEntry. At most one of: `acquire`, take the lock for that session (or keep it);
+    `release`, let go of the lock that this session holds."""
+
+    key: bytes
+    value: bytes = b""
+    flags: int = 0
+    cas: int | None = None
+    acquire: str = ""
+    release: str = ""
+
+
+class DeleteKey(Command, frozen=True, kw_only=True, tag="kv-delete"):
+    """Remove a key; with `cas` only if its modify_index is that (or it is gone already)."""
+
+    key: bytes
+    cas: int | None = None
+
+
+class DeleteKeys(Command, frozen=True, kw_only=True, tag="kv-delete-prefix"):
+    """Remove every key that begins with `prefix`."""
+
+    prefix: bytes
+
+
+class CreateSession(Command, frozen=True, kw_only=True, tag="session-create"):
+    """Make a session; refused when its node or one of its checks is not there or not well."""
+
+    session: Session
+
+
+class DestroySession(Command, frozen=True, kw_only=True, tag="session-destroy"):
+    """End a session, whoever asks: its holder, or the leader when its TTL has passed."""
+
+    id: str
+
+
 AnyCommand = (
     Register
     | Deregister
@@ -98,6 +163,14 @@ AnyCommand = (
     | SetCARoots
     | SetCAConfiguration
     | SetSystemMetadata
+    | SetAutopilot
+    | StageRestore
+    | FinishRestore
+    | PutKey
+    | DeleteKey
+    | DeleteKeys
+    | CreateSession
+    | DestroySession
 )
 
 

@@ -33,6 +33,11 @@ INTENTIONS = "intentions"
 CONFIG = "config"
 ROOTS = "roots"
 
+KEY = "key"
+"""Of KV, and only asked for: one key, its bytes as Latin-1 (which every byte string has, and no two share)."""
+KEY_PREFIX = "key-prefix"
+"""All keys that begin so. Whoever tells of a change of a key tells of its prefixes by that."""
+
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """What a subscriber follows; see the module's table."""

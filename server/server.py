@@ -20,8 +20,20 @@ from chowk.core.runtime.rpc.listener import RpcListener
 from chowk.core.runtime.rpc.tcp import TcpListener, dial_tcp
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.leadership import LeaderContext, Leadership
+from chowk.server.leader.session_ttl import SessionTTL
 from chowk.server.port import Consensus, PeerNetwork
-from chowk.server.rpc import catalog, config_entry, connect_ca, health, intention, members, status, streams
+from chowk.server.rpc import (
+    catalog,
+    config_entry,
+    connect_ca,
+    health,
+    intention,
+    kv,
+    members,
+    session,
+    status,
+    streams,
+)  # fmt: skip
 from chowk.server.rpc.board import ClusterBoard
 from chowk.server.rpc.context import ServerContext
 from chowk.server.rpc.forward import Forwarder
@@ -34,7 +46,7 @@ from chowk.server.stream.publisher import Publisher
 from chowk.server.stream.wakeups import Wakeups
 
 log = structlog.get_logger("chowk.server")
-NOUNS = (status, catalog, health, intention, config_entry, connect_ca, members, streams)
+NOUNS = (status, catalog, health, intention, config_entry, connect_ca, members, kv, session, streams)
 
 
 class Server:
@@ -91,6 +103,9 @@ class Server:
         )
         for noun in NOUNS:
             noun.serve(self.context)
+        session_ttl = SessionTTL(machine, writes, clock)
+        session_ttl.serve(self.context)
+        self.duties.add(session_ttl)
         self._listener = RpcListener(Path(options.socket_path), gate.endpoints)
         self.tcp: TcpListener | None = None
         if self.identity is not None:

@@ -19,8 +19,10 @@ from chowk.agent.api import (
     health,
     intentions,
     keyring,
+    kv,
     operator,
     registration,
+    session,
     status,
 )
 from chowk.agent.api.route import Route
@@ -43,4 +45,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *operator.ROUTES,
     *keyring.ROUTES,
     *events.ROUTES,
+    *kv.ROUTES,
+    *session.ROUTES,
 )

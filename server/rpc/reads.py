@@ -69,7 +69,7 @@ class Reads:
         if options.min_index:
             await self.settle(options.consistency)
         store = self._machine.store
-        return self._meta(options, store.changed.index(*topics)), read(store)
+        return self._meta(options, store.last_changed(*topics)), read(store)
 
     async def settle(self, consistency: str) -> None:
         """Return when a read of this consistency may look at the store. NoLeader when it cannot be known."""
@@ -103,7 +103,7 @@ class Reads:
         store = self._machine.store
         if not options.min_index or (options.consistency != STALE and options.min_index > max(1, store.index)):
             return False
-        return store.changed.index(*topics) <= options.min_index
+        return store.last_changed(*topics) <= options.min_index
 
     def _check(self, options: QueryOptions) -> None:
         self.check_datacenter(options.datacenter)

@@ -7,12 +7,14 @@ from typing import Final
 from chowk.core import codec
 from chowk.core.commands import AnyCommand, Applied, Command, Envelope
 from chowk.core.errors import InternalError, InvalidRequest, OutcomeUnknown, TooLarge
+from chowk.core.records.kv import VALUE_BYTES_MAX
 from chowk.core.requests import Write, WriteReply
 from chowk.core.runtime.clock import Clock
 from chowk.server.port import Consensus
 from chowk.server.state.machine import FORGOTTEN
 
-ENTRY_BYTES_MAX: Final = 512 * 1024
+ENTRY_BYTES_MAX: Final = VALUE_BYTES_MAX + 64 * 1024
+"""The largest value of KV, and what stands around it."""
 CLIENT_CHARS_MAX: Final = 128
 SEQUENCE_MAX: Final = 2**62
 WRITE_TIMEOUT_S: Final = 10.0

@@ -6,9 +6,10 @@ import msgspec
 
 from chowk.core.commands import Deregister, Register
 from chowk.core.events import Topic
-from chowk.core.records.check import HealthCheck
+from chowk.core.records.check import CRITICAL, HealthCheck
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
+from chowk.server.state import session
 from chowk.server.state.changed import ANY_CHECK, NODE
 from chowk.server.state.changes import Changes
 from chowk.server.state.store import Key, Store, stamped
@@ -82,6 +83,8 @@ def _write_check(store: Store, changes: Changes, node_key: str, check: HealthChe
         changes.touch_check(node_key, old.service_id)
     changes.touch_check(node_key, check.service_id)
     store.put_check(node_key, written)
+    if written.status == CRITICAL:
+        session.end_of_check(store, changes, (node_key, check.check_id))
 
 
 def _remove_check(store: Store, changes: Changes, key: Key) -> None:
@@ -89,6 +92,7 @@ def _remove_check(store: Store, changes: Changes, key: Key) -> None:
     if old is not None:
         changes.touch_check(key[0], old.service_id)
         store.drop_check(key)
+        session.end_of_check(store, changes, key)
 
 
 def _remove_service(store: Store, changes: Changes, key: Key) -> None:
@@ -104,6 +108,7 @@ def _remove_node(store: Store, changes: Changes, key: str) -> None:
     if key not in store.nodes:
         return
     changes.touch_node(key)
+    session.end_of_node(store, changes, key)
     for row in list(store.services_of_node.get(key, ())):
         _remove_service(store, changes, row)
     for row in list(store.checks_of_node.get(key, ())):

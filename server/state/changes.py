@@ -40,6 +40,7 @@ from chowk.server.state.changed import (
     ANY_INTENTION,
     NODE,
 )  # fmt: skip
+from chowk.server.state.kv_table import key_topic
 from chowk.server.state.store import Key, Store
 
 
@@ -56,10 +57,20 @@ class Changes:
         self._entries: dict[Key, AnyConfigEntry | None] = {}
         self._roots_before: CARoots | None = None
         self._topics: set[Topic] = set()
+        self._gone: set[Topic] = set()
+        self._keys: list[bytes] = []
 
     def touch_topic(self, topic: Topic) -> None:
         """Something that only queries ask for changed."""
         self._topics.add(topic)
+
+    def touch_gone(self, topic: Topic) -> None:
+        """Nothing is left of what only queries ask for."""
+        self._gone.add(topic)
+
+    def touch_key(self, key: bytes) -> None:
+        """A key of KV will change. Its table itself knows when; here it is only told on."""
+        self._keys.append(key)
 
     def touch_node(self, key: str) -> None:
         """The node, and so every instance of it, will change."""
@@ -96,7 +107,7 @@ class Changes:
 
     def finish(self) -> tuple[tuple[Event, ...], frozenset[Topic]]:
         """The events, ordered, and every topic that changed; the store's last-changed indexes are brought up to date."""
-        gone: set[Topic] = set()
+        gone = self._gone
         events = sorted(
             (
                 *self._of_nodes(gone),
@@ -111,6 +122,7 @@ class Changes:
         self._store.changed.mark(topics, self.index)
         for topic in sorted(gone):
             self._store.changed.mark_gone(topic, self.index)
+        topics.update(key_topic(key) for key in self._keys)
         return tuple(events), frozenset(topics)
 
     def _event(self, topic: Topic, key: str, payload: Payload | None) -> Event:

@@ -12,10 +12,15 @@ from chowk.core import codec
 from chowk.core.commands import (
     AnyCommand,
     Applied,
+    CreateSession,
     DeleteConfigEntry,
     DeleteIntention,
+    DeleteKey,
+    DeleteKeys,
     Deregister,
+    DestroySession,
     Envelope,
+    PutKey,
     Register,
     SetCAConfiguration,
     SetCARoots,
@@ -24,7 +29,7 @@ from chowk.core.commands import (
     UpsertIntention,
 )  # fmt: skip
 from chowk.core.events import Event, Topic
-from chowk.server.state import authority, catalog, entries
+from chowk.server.state import authority, catalog, entries, kv, session
 from chowk.server.state.changes import Changes
 from chowk.server.state.sessions import Forgotten
 from chowk.server.state.snapshot import freeze, thaw
@@ -53,15 +58,26 @@ def apply(store: Store, index: int, envelope: Envelope) -> tuple[Applied, Commit
     if known is not None:
         return known, nothing
     changes = Changes(store, index, envelope.time_s)
-    ok = _perform(store, changes, envelope.command)
+    done = _perform(store, changes, envelope.command)
     events, topics = changes.finish()
-    result = Applied(index=index, ok=ok)
+    result = Applied(index=index, ok=done is True, value=done if isinstance(done, str) else None)
     store.sessions.remember(envelope.client, envelope.sequence, result)
     return result, Commit(index, events, topics)
 
 
-def _perform(store: Store, changes: Changes, command: AnyCommand) -> bool:
+def _perform(store: Store, changes: Changes, command: AnyCommand) -> bool | str:
+    """True: done; False: a compare-and-set or a lock was lost; a text: refused, for that reason."""
     match command:
+        case PutKey():
+            return kv.put_key(store, changes, command)
+        case DeleteKey():
+            return kv.delete_key(store, changes, command)
+        case DeleteKeys():
+            kv.delete_keys(store, changes, command)
+        case CreateSession():
+            return session.create_session(store, changes, command)
+        case DestroySession():
+            session.destroy_session(store, changes, command)
         case Register():
             catalog.register(store, changes, command)
         case Deregister():

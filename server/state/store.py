@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from chowk.core.events import ServiceSummary
+from chowk.core.events import KEY, KEY_PREFIX, ServiceSummary, Topic
 from chowk.core.records.base import Indexed
 from chowk.core.records.ca import CAConfiguration, CARoot, CARoots
 from chowk.core.records.check import HealthCheck
@@ -19,6 +19,8 @@ from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
 from chowk.server.state.changed import LastChanged
+from chowk.server.state.kv_table import KVTable
+from chowk.server.state.session_table import SessionTable
 from chowk.server.state.sessions import Sessions
 from chowk.server.state.summaries import Tally
 from chowk.server.state.virtual_ips import VirtualIPs
@@ -55,7 +57,10 @@ class Store:
         self.ca_configuration: CAConfiguration | None = None
         self.metadata: dict[str, str] = {}
         self.virtual_ips = VirtualIPs()
+        self.kv = KVTable()
+        self.session_table = SessionTable()
         self.sessions = Sessions()
+        """Who wrote what, for retries: nothing to do with the sessions that hold locks, which are in `session_table`."""
         self.changed = LastChanged()
 
     @property
@@ -135,6 +140,17 @@ class Store:
         active = next((root.id for root in self.roots if root.active), "")
         domain = f"{self.cluster_id}.consul" if self.cluster_id else ""
         return CARoots(active_root_id=active, trust_domain=domain, roots=self.roots)
+
+    def last_changed(self, *topics: Topic) -> int:
+        """The newest change of `topics`; at least 1, for an index of 0 would not block."""
+        return max(1, *(self._last_changed(topic) for topic in topics))
+
+    def _last_changed(self, topic: Topic) -> int:
+        if topic.kind == KEY:
+            return self.kv.key_index(topic.key.encode("latin-1"))
+        if topic.kind == KEY_PREFIX:
+            return self.kv.prefix_index(topic.key.encode("latin-1"))
+        return self.changed.index(topic)
 
     def summary(self, name: str) -> ServiceSummary | None:
         """The summary of the service spelled exactly so."""

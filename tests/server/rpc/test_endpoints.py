@@ -17,7 +17,7 @@ from chowk.core.commands import (
     SetSystemMetadata,
     UpsertConfigEntry,
 )
-from chowk.core.errors import InvalidRequest, NoLeader, NoPathToDatacenter, TooLarge
+from chowk.core.errors import InvalidRequest, NoLeader, NoPathToDatacenter, NotFound, TooLarge
 from chowk.core.events import Topic
 from chowk.core.methods import METHODS
 from chowk.core.records.check import HealthCheck
@@ -381,7 +381,7 @@ def test_malformed_requests_are_the_callers_fault_and_leave_the_server_well(tmp_
             for method in calls:
                 try:
                     await rig.call(method, body)
-                except (InvalidRequest, NoPathToDatacenter):
+                except (InvalidRequest, NotFound, NoPathToDatacenter):
                     continue
             with pytest.raises(InvalidRequest):
                 await anext(rig.client.stream(SUBSCRIBE, body))

@@ -79,7 +79,7 @@ def test_intentions_are_written_listed_matched_and_checked(tmp_path: Path) -> No
 
 def test_intentions_added_one_by_one_are_held_to_the_bounds_of_an_entry(tmp_path: Path) -> None:
     def rules(prefix: str) -> tuple[Permission, ...]:
-        paths = (HttpPermission(path_exact=f"/{prefix}{number:03}{'x' * 900}") for number in range(200))
+        paths = (HttpPermission(path_exact=f"/{prefix}{number:03}{'x' * 1000}") for number in range(200))
         return tuple(Permission(action="deny", http=http) for http in paths)
 
     async def scene(rig: Rig) -> None:

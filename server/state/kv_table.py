@@ -1,0 +1,134 @@
+"""The table of keys: entries, their order, who holds which, and when each key and prefix last changed. Part of `Store`.
+
+A removed key leaves a tombstone with the index of its removal, so that the index of a key or prefix never goes back. When
+there are over TOMBSTONES_MAX, the oldest are dropped, and `floor`, the newest index of these, stands for all that are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from chowk.core.events import KEY, KEY_PREFIX, Topic
+from chowk.core.records.kv import KVEntry
+from chowk.server.state.ordered_keys import OrderedKeys
+
+TOMBSTONES_MAX: Final = 16_384
+TOMBSTONES_KEPT: Final = 12_288
+PREFIXES_MAX: Final = 16_384
+"""Prefixes whose index is remembered; the one remembered first goes first, and is looked up anew when asked for."""
+
+
+def key_topic(key: bytes) -> Topic:
+    """The topic of one key."""
+    return Topic(kind=KEY, key=key.decode("latin-1"))
+
+
+def prefix_topic(prefix: bytes) -> Topic:
+    """The topic of all keys that begin with `prefix`."""
+    return Topic(kind=KEY_PREFIX, key=prefix.decode("latin-1"))
+
+
+class KVTable:
+    """Written by `kv` and the snapshot."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, KVEntry] = {}
+        self.tombstones: dict[bytes, int] = {}
+        """Removed key -> the index of its removal, the oldest first."""
+        self.floor = 0
+        self.held: dict[str, dict[bytes, None]] = {}
+        """Session -> the keys it holds."""
+        self.delays: dict[bytes, tuple[float, float]] = {}
+        """Key -> (proposer's Unix time at which its holder was lost, seconds for which nobody may acquire it)."""
+        self._order = OrderedKeys()
+        self._last = 0
+        self._prefixes: dict[bytes, int] = {}
+        self._lengths: dict[int, int] = {}
+
+    def put(self, entry: KVEntry) -> None:
+        """Write an entry."""
+        key = entry.key
+        old = self.entries.get(key)
+        self.entries[key] = entry
+        if old is None:
+            self._order.add(key)
+            self.tombstones.pop(key, None)
+        if entry.session != (old.session if old is not None else ""):
+            if old is not None:
+                self._let_go(old)
+            if entry.session:
+                self.held.setdefault(entry.session, {})[key] = None
+        self._changed(key, entry.modify_index)
+
+    def drop(self, key: bytes, index: int) -> None:
+        """Remove an entry that is there, at `index`."""
+        old = self.entries.pop(key)
+        self._order.remove(key)
+        self._let_go(old)
+        self.tombstones[key] = index
+        self._changed(key, index)
+        if len(self.tombstones) > TOMBSTONES_MAX:
+            oldest = list(islice(self.tombstones, len(self.tombstones) - TOMBSTONES_KEPT))
+            self.floor = max(self.floor, *(self.tombstones.pop(each) for each in oldest))
+
+    def under(self, prefix: bytes) -> list[bytes]:
+        """The keys that begin with `prefix`, in order."""
+        return self._order.under(prefix)
+
+    def key_index(self, key: bytes) -> int:
+        """When the key last changed."""
+        entry = self.entries.get(key)
+        return entry.modify_index if entry is not None else self.tombstones.get(key, self.floor)
+
+    def prefix_index(self, prefix: bytes) -> int:
+        """When a key that begins with `prefix` last changed."""
+        if not prefix:
+            return self._last
+        known = self._prefixes.get(prefix)
+        if known is None:
+            entries = self.entries
+            known = max((entries[key].modify_index for key in self.under(prefix)), default=0)
+            gone = (index for key, index in self.tombstones.items() if key.startswith(prefix))
+            known = max(known, self.floor, *gone)
+            self._remember(prefix, known)
+        return known
+
+    def load(self, entries: Iterable[KVEntry]) -> None:
+        """Take a snapshot's entries; several times, for parts of them. `settle` ends that."""
+        for entry in entries:
+            self.entries[entry.key] = entry
+            if entry.session:
+                self.held.setdefault(entry.session, {})[entry.key] = None
+
+    def settle(self) -> None:
+        """Everything is loaded: bring the order and the indexes up to date."""
+        self._order.load(self.entries)
+        newest = max((entry.modify_index for entry in self.entries.values()), default=0)
+        self._last = max(newest, self.floor, *self.tombstones.values())
+
+    def _let_go(self, entry: KVEntry) -> None:
+        keys = self.held.get(entry.session)
+        if keys is not None:
+            keys.pop(entry.key, None)
+            if not keys:
+                del self.held[entry.session]
+
+    def _changed(self, key: bytes, index: int) -> None:
+        self._last = index
+        prefixes = self._prefixes
+        for length in self._lengths:
+            prefix = key[:length]
+            if prefix in prefixes:
+                prefixes[prefix] = index
+
+    def _remember(self, prefix: bytes, index: int) -> None:
+        if len(self._prefixes) >= PREFIXES_MAX:
+            oldest = next(iter(self._prefixes))
+            del self._prefixes[oldest]
+            self._lengths[len(oldest)] -= 1
+            if not self._lengths[len(oldest)]:
+                del self._lengths[len(oldest)]
+        self._prefixes[prefix] = index
+        self._lengths[len(prefix)] = self._lengths.get(len(prefix), 0) + 1
