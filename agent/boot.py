@@ -16,13 +16,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from chowk import __version__
 from chowk.agent.api.app import make_app
 from chowk.agent.api.context import ApiContext
+from chowk.agent.api.members import own_tags, shown_member
 from chowk.agent.api.serve import ApiServer
 from chowk.agent.checks.scheduler import CheckScheduler
 from chowk.agent.children import Child
-from chowk.agent.client.pool import ServerClient
+from chowk.agent.cluster import Cluster
 from chowk.agent.config.model import AgentConfig
 from chowk.agent.config.problems import ConfigError
 from chowk.agent.config.reload import reload_diff
@@ -35,6 +35,7 @@ from chowk.agent.proxies.supervisor import ProxySupervisor
 from chowk.agent.sync import Syncer
 from chowk.agent.views.views import Views
 from chowk.core.errors import ChowkError
+from chowk.core.records.member import Member
 from chowk.core.records.node import Node
 from chowk.core.runtime import logging
 from chowk.core.runtime.clock import SystemClock
@@ -61,6 +62,8 @@ class Agent:
         self._stopping = False
         self._leave_asked = False
         self._reload_asked = False
+        self.failure = ""
+        """Why the agent stopped by itself; "" when it was told to."""
         self._closers: list[Callable[[], Any]] = []
 
     # --- life
@@ -72,14 +75,26 @@ class Agent:
         config = self.config
         run_dir = self._folder.run_dir
         node = self._make_node(config)
-        self.client = ServerClient(run_dir / SERVER_SOCKET, self._clock)
+        config = self.config
+        self.cluster = Cluster(
+            config,
+            self._folder.data_dir or None,
+            run_dir / SERVER_SOCKET if config.server else None,
+            self._services,
+            self._cannot_be_member,
+            self._clock,
+            self._rng,
+        )
+        self.client = self.cluster.client
         self.views = Views(self.client, self._clock)
         registrations = Registrations(self._folder.data_dir) if self._folder.data_dir else None
         ports = range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1)
         self.local = LocalState(node, self._clock, registrations, ports, partial(is_taken, node.address))
         self.local.load(config.services, config.checks)
         interval_s = config.checks_config.check_update_interval_s
-        self.syncer = Syncer(self.local, self.client, self._clock, check_update_interval_s=interval_s)
+        self.syncer = Syncer(
+            self.local, self.client, self._clock, check_update_interval_s=interval_s, nodes=self.cluster.size
+        )
         self.checks = CheckScheduler(
             self.local,
             config.checks_config,
@@ -93,7 +108,7 @@ class Agent:
         self.leaves = LeafCache(self.client, self._clock, config.node_name)
         await self._start_listeners()
         await self._start_server(node)
-        await self._start(self.client)
+        await self._start(self.cluster)
         await self._start(self.views)
         await self._start(self.syncer)
         await self._start(self.checks)
@@ -176,24 +191,18 @@ class Agent:
         return places
 
     def members(self) -> list[dict[str, Any]]:
-        """This host as Consul's `agent/members` shows one; gossip will add the others."""
-        config = self.config
-        role = {"role": "consul", "bootstrap": "1"} if config.server else {"role": "node"}
-        return [
-            {
-                "Name": config.node_name,
-                "Addr": config.advertise_addr,
-                "Port": config.ports.serf_lan,
-                "Tags": {**role, "dc": config.datacenter, "id": config.node_id, "build": __version__, "vsn": "2"},
-                "Status": 1,
-                "ProtocolMin": 1,
-                "ProtocolMax": 5,
-                "ProtocolCur": 2,
-                "DelegateMin": 2,
-                "DelegateMax": 5,
-                "DelegateCur": 4,
-            }
-        ]
+        """The members as Consul's `agent/members` shows them: this host alone where there is no gossip."""
+        known = self.cluster.members()
+        if not known:
+            config = self.config
+            tags = own_tags(config, config.ports.server)
+            known = [
+                Member(name=config.node_name, address=config.advertise_addr, port=config.ports.serf_lan, tags=tags)
+            ]
+        return [shown_member(one) for one in known]
+
+    def _services(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(each.service.service, tuple(each.service.tags)) for each in self.local.services.values()]
 
     # --- parts
 
@@ -229,6 +238,7 @@ class Agent:
                 reload=self.reload,
                 leave=self.leave,
                 members=self.members,
+                gossip=self.cluster.gossip,
                 rng=self._rng,
             )
             self.http = ApiServer(make_app(context), config.addresses.http, config.ports.http)
@@ -247,7 +257,11 @@ class Agent:
             node_id=node.id,
             node_name=node.node,
             datacenter=config.datacenter,
-            address=f"{config.advertise_addr}:{config.ports.server}",
+            address=_joined(config.advertise_addr, config.ports.server),
+            bind_addr=config.bind_addr,
+            rpc_port=config.ports.server,
+            bootstrap_expect=config.bootstrap_expect,
+            keys=self.cluster.keys,
             socket_path=str(self._folder.run_dir / SERVER_SOCKET),
             data_dir=str(self._folder.data_dir or ""),
             log_level=config.log_level,
@@ -256,6 +270,11 @@ class Agent:
             ca_config=config.connect.ca_config,
             default_intention_policy=config.default_intention_policy,
             config_entries=config.config_entries,
+            raft=config.raft,
+            autopilot=config.autopilot,
+            rpc_hold_timeout_s=config.rpc_hold_timeout_s,
+            reconnect_timeout_s=config.gossip.reconnect_timeout_s,
+            kv_max_value_size=config.limits.kv_max_value_size,
             parent_pid=os.getpid(),
         )
         server = Child("server", "chowk.server.main", lambda: msgspec.to_builtins(options), self._clock)
@@ -274,6 +293,10 @@ class Agent:
         self._stopping = True
         self._wake.set()
 
+    def _cannot_be_member(self, why: str) -> None:
+        self.failure = self.failure or why
+        self._ask_stop("this agent cannot be a member of its cluster", False)
+
     def _ask_reload(self) -> None:
         self._reload_asked = True
         self._wake.set()
@@ -283,7 +306,12 @@ class Agent:
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await self.syncer.leave()
         except (TimeoutError, ChowkError) as error:
-            log.warning("could not leave the catalog", error=str(error))
+            log.warning("could not leave the catalog", error=str(error) or "no server answered in time")
+        await self.cluster.leave(LEAVE_TIMEOUT_S)
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def dns_settings(config: AgentConfig) -> DnsSettings:

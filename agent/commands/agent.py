@@ -187,7 +187,9 @@ def run_agent(config: Any, load: Callable[[], Any]) -> int:
         finally:
             await agent.close()
             _remove_pid(config.pid_file)
-        return 0
+        if agent.failure:
+            click.echo(f"Error: {agent.failure}", err=True)
+        return 1 if agent.failure else 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())

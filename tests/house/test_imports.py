@@ -48,6 +48,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies",
         "agent.gossip", "agent.log_stream", *CONNECT_CORES,
     ),
+    "agent.cluster": ("core", "agent.gossip", "agent.client", "agent.config.model", "agent.api.members"),
     "agent.boot": ("core", "agent", "dns", "connect", "server"),
     "agent.children": ("core", "agent"),
     "agent.commands": ("core", "agent", "connect"),
