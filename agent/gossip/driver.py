@@ -30,7 +30,7 @@ from chowk.agent.gossip.effects import (
 )
 from chowk.agent.gossip.errors import GossipError
 from chowk.agent.gossip.event_log import ClusterEvent, EventLog, concerns, decode_event, encode_event, new_event
-from chowk.agent.gossip.joining import JoinFailed, Joining
+from chowk.agent.gossip.joining import JoinFailed, Joining, Outcome
 from chowk.agent.gossip.keyring import Keyring
 from chowk.agent.gossip.loop import CORE, Loop
 from chowk.agent.gossip.refusals import Refusals
@@ -46,6 +46,10 @@ from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 
 log = structlog.get_logger("chowk.gossip")
+
+_OWN: Final = "this is you yourself"
+_CONFLICTS: Final = ("name ", "node id ")
+"""How the core's reasons begin that say that we joined ourselves, or that our name or node id is another's."""
 
 SNAPSHOT_INTERVAL_S: Final = 5.0
 """Between two writings of the members for the next run."""
@@ -146,6 +150,9 @@ class Gossip:
     async def close(self) -> None:
         """Stop, without a word to the others (see `leave`)."""
         await self._tasks.close()
+        for waiting in list(self._joins.values()):
+            if not waiting.done():
+                waiting.set_result("gossip ends here")
         await self._transport.close()
         if self._loop is not None:
             self._save()
@@ -318,17 +325,17 @@ class Gossip:
 
     # --- joining
 
-    async def _join_one(self, address: Address) -> tuple[str, bool]:
+    async def _join_one(self, address: Address) -> Outcome:
         try:
             join_id = self._feed().join(address, self._clock.now())
         except GossipError as error:
-            return str(error), False
+            return Outcome(str(error))
         waiting = self._joins[join_id] = asyncio.get_running_loop().create_future()
         try:
             reason = await waiting
         finally:
             self._joins.pop(join_id, None)
-        return reason, _is_conflict(reason)
+        return Outcome(reason, own=reason == _OWN, refused=reason.startswith(_CONFLICTS))
 
     def _is_own(self, address: Address) -> bool:
         return address in ((self.me.address, self.me.port), (self.options.bind_addr, self._transport.port))
@@ -337,7 +344,9 @@ class Gossip:
         options = self.options
         tries_max = options.retry_max if options.retry_join else 0
         try:
-            await self._joining.keep_trying(options.retry_join, remembered, options.retry_interval_s, tries_max)
+            await self._joining.keep_trying(
+                options.retry_join, remembered, options.retry_interval_s, tries_max, self._has_company
+            )
         except (JoinFailed, InvalidRequest) as error:
             text = f"this agent cannot join the cluster: {error}"
             if isinstance(error, JoinFailed) and error.refused:
@@ -346,6 +355,9 @@ class Gossip:
                 )
             log.error("giving up", why=text)
             self.fatal.call(text)
+
+    def _has_company(self) -> bool:
+        return any(one.status == member.ALIVE and one.name != self.name for one in self._members.values())
 
     # --- the members of this run, for the next
 
@@ -362,8 +374,3 @@ class Gossip:
         if others or self._left.is_set():
             addresses = tuple((one.address, one.port) for one in others)
             write_snapshot(self._data_dir, Snapshot(addresses=addresses, left=self._left.is_set()))
-
-
-def _is_conflict(reason: str) -> bool:
-    """Whether the cluster says that our name or node id is another's (`Membership.conflict_of`)."""
-    return reason.startswith(("name ", "node id "))

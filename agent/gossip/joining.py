@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -47,56 +47,67 @@ class JoinFailed(ChowkError):
         self.refused = refused
 
 
-JoinOne = Callable[[Address], Awaitable[tuple[str, bool]]]
-"""Joins one: why it failed ("" when it did not), and whether that was a refusal which trying again cannot mend."""
+class Outcome(NamedTuple):
+    """How joining one address went: `reason` says why it failed, "" where it did not. `own`: it is this agent itself.
+    `refused`: our name or node id is another's."""
+
+    reason: str
+    own: bool = False
+    refused: bool = False
 
 
 class Joining:
-    """`own` says whether an address is this agent's: joining oneself is no success and no failure."""
+    """`own(address)` says whether an address is this agent's: joining oneself is no success and no failure."""
 
-    def __init__(self, join_one: JoinOne, own: Callable[[Address], bool], clock: Clock, rng: Random) -> None:
+    def __init__(
+        self,
+        join_one: Callable[[Address], Awaitable[Outcome]],
+        own: Callable[[Address], bool],
+        clock: Clock,
+        rng: Random,
+    ) -> None:
         self._join_one = join_one
         self._own = own
         self._clock = clock
         self._rng = rng
 
     async def join(self, texts: Sequence[str]) -> int:
-        """How many answered. JoinFailed when none did; InvalidRequest when one is no address."""
+        """How many took us in; 1 where all addresses are our own. JoinFailed when none did; InvalidRequest when one is no
+        address."""
         wanted = {text: parse_address(text) for text in texts}
         slots = asyncio.Semaphore(JOINS_MAX)
-        reasons: list[tuple[str, str]] = []
-        refused = []
-        joined = 0
 
-        async def try_one(text: str, address: Address) -> int:
+        async def try_one(named: str, address: Address) -> tuple[str, Outcome]:
+            if self._own(address):
+                return named, Outcome("", own=True)
             async with slots:
-                reason, is_refusal = await self._join_one(address)
-            if not reason:
-                return 1
-            reasons.append((_named(text, address), reason))
-            refused.append(is_refusal)
-            return 0
+                return named, await self._join_one(address)
 
-        async def try_all(text: str, address: Address) -> int:
+        async def try_all(text: str, address: Address) -> list[tuple[str, Outcome]]:
             try:
                 found = await resolve(address)
             except OSError as error:
-                reasons.append((text, f"the name cannot be resolved: {error.strerror or type(error).__name__}"))
-                return 0
-            own = [each for each in found if self._own(each)]
-            if own and len(own) == len(found):
-                return 1 if len(wanted) == 1 else 0
-            return sum(await asyncio.gather(*(try_one(text, each) for each in found if not self._own(each))))
+                return [(text, Outcome(f"the name cannot be resolved: {error.strerror or type(error).__name__}"))]
+            return await asyncio.gather(*(try_one(_named(text, each), each) for each in found))
 
-        joined = sum(await asyncio.gather(*(try_all(text, address) for text, address in wanted.items())))
-        if not joined:
-            raise JoinFailed(sorted(reasons), any(refused))
-        return joined
+        tried = await asyncio.gather(*(try_all(text, address) for text, address in wanted.items()))
+        outcomes = [outcome for one in tried for outcome in one]
+        joined = sum(not outcome.own and not outcome.reason for _, outcome in outcomes)
+        failed = sorted((named, outcome.reason) for named, outcome in outcomes if outcome.reason and not outcome.own)
+        if joined or (outcomes and not failed):
+            return joined or 1
+        raise JoinFailed(failed, any(outcome.refused for _, outcome in outcomes))
 
     async def keep_trying(
-        self, configured: Sequence[str], remembered: Sequence[Address], interval_s: float, tries_max: int
+        self,
+        configured: Sequence[str],
+        remembered: Sequence[Address],
+        interval_s: float,
+        tries_max: int,
+        has_company: Callable[[], bool],
     ) -> None:
-        """Return once a round succeeded. JoinFailed after `tries_max` rounds (0: never), or when we stay refused."""
+        """Return once a round succeeded, or with nobody configured once others have found us. JoinFailed after `tries_max`
+        rounds (0: never), or when we stay refused."""
         pause_s = interval_s if tries_max else min(RETRY_FIRST_S, interval_s)
         tries = refusals = 0
         while True:
@@ -116,6 +127,8 @@ class Joining:
                 log.info("joined the cluster", by=joined)
                 return
             await self._clock.sleep(pause_s * self._rng.uniform(0.9, 1.1))
+            if not configured and has_company():
+                return
             pause_s = min(pause_s * 2, interval_s)
 
 

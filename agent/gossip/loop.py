@@ -27,6 +27,9 @@ BATCH: Final = 256
 EXCHANGES_MAX: Final = 96
 """Questions of ours over TCP at a time; more fail at once. The core keeps to fewer."""
 
+IDLE_S: Final = 60.0
+"""The loop looks again at least so often, also when the core waits for nothing (it has left)."""
+
 STALL_TURNS: Final = 4
 """Turns of the event loop given to the sockets before timers that are late: the answers may be there already."""
 
@@ -75,7 +78,7 @@ class Loop:
                 continue
             self._wake.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, core.next_deadline() - clock.now())):
+                async with asyncio.timeout(min(IDLE_S, max(0.0, core.next_deadline() - clock.now()))):
                     await self._wake.wait()
 
     def feed(self) -> GossipCore:

@@ -34,5 +34,9 @@ class Refusals:
             return
         self._logged[reason] = (now, count)
         log.warning(
-            "gossip refused", why=words, sender=sender, times=count - before, **({"says": detail} if detail else {})
+            "gossip refused",
+            why=words,
+            sender=sender,
+            times=count - before,
+            **({"says": ascii(detail)} if detail else {}),
         )

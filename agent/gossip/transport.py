@@ -143,7 +143,11 @@ class Transport:
     # --- streams
 
     async def ask(self, question: bytes, to: Address, timeout_s: float) -> bytes:
-        """Connect, ask, and give the answer. TimeoutError, OSError, EOFError; NoGossip, RefusedByPeer, Refused."""
+        """Connect to an IP address, ask, and give the answer. TimeoutError, OSError, EOFError; ValueError (NoGossip,
+        RefusedByPeer, Refused, or `to` is a name: members are not believed when they send us to one).
+        """
+        if not _is_figures(*to):
+            raise ValueError(f"{to[0]!r} is no IP address")
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(to[0], to[1], limit=BUFFER_BYTES)
             conversation = Conversation(reader, writer, self._sealer)

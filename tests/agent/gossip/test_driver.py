@@ -186,3 +186,43 @@ def test_a_user_event_reaches_those_whom_it_concerns_once() -> None:
                 await one.fire("deploy", bytes(600))
 
     run(body)
+
+
+def test_joining_oneself_is_no_failure_but_no_company_either() -> None:
+    async def body() -> None:
+        one = make("n1", bind_addr="0.0.0.0", advertise_addr="127.0.0.1")
+        async with running(one):
+            # The second is one of our own addresses that is not told to anybody.
+            assert await one.join([f"127.0.0.1:{one.port}", f"127.0.0.7:{one.port}"]) == 1
+            with pytest.raises(JoinFailed, match=r"^127\.0\.0\.1:1: connection refused: no agent listens there$"):
+                await one.join([f"127.0.0.1:{one.port}", "127.0.0.1:1"])
+
+    run(body)
+
+
+def test_one_who_left_alone_can_be_closed_and_asks_nothing_of_the_loop() -> None:
+    async def body() -> None:
+        one = make("n1")
+        async with running(one):
+            assert await one.leave(5)
+            assert status(one, "n1") == LEFT
+
+    run(body)
+
+
+def test_closing_ends_a_join_that_waits() -> None:
+    async def body() -> None:
+        async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            reached.set()
+
+        reached = asyncio.Event()
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        one = make("n1")
+        async with running(one):
+            joining = asyncio.ensure_future(one.join([f"127.0.0.1:{server.sockets[0].getsockname()[1]}"]))
+            await reached.wait()
+        with pytest.raises(JoinFailed, match="gossip ends here"):
+            await joining
+        server.close()
+
+    run(body)
