@@ -64,7 +64,7 @@ class SnapshotQuery(Message, frozen=True, kw_only=True):
 
 
 class SnapshotPart(Message, frozen=True, kw_only=True):
-    """The first part of a snapshot says what it is: `size` and `sha256` are those of all `data` that the other parts bring."""
+    """The first part of a snapshot says what it is: `size` and `sha256` are those of all `data` that the others bring."""
 
     index: int = 0
     term: int = 0
@@ -86,7 +86,7 @@ class RestoreChunk(Message, frozen=True, kw_only=True):
 
 
 class RestoreFinish(Message, frozen=True, kw_only=True):
-    """All `chunks` pieces were sent, `sha256` is that of all their bytes: replace the state by them. `abandon`: forget them."""
+    """All `chunks` pieces were sent, and `sha256` is that of all their bytes: replace the state by them; or `abandon` them."""
 
     id: str
     chunks: int = 0

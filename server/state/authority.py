@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from chowk.core.commands import SetCAConfiguration, SetCARoots, SetSystemMetadata
+from chowk.core.commands import SetAutopilot, SetCAConfiguration, SetCARoots, SetSystemMetadata
 from chowk.core.events import Topic
-from chowk.server.state.changed import CA_CONFIGURATION, METADATA
+from chowk.core.records.autopilot import AutopilotConfiguration
+from chowk.server.state.changed import AUTOPILOT, CA_CONFIGURATION, METADATA
 from chowk.server.state.changes import Changes
 from chowk.server.state.store import CLUSTER_ID, Store, stamped
 
@@ -31,6 +32,18 @@ def set_configuration(store: Store, changes: Changes, command: SetCAConfiguratio
     if written is not None:
         changes.touch_topic(Topic(kind=CA_CONFIGURATION))
         store.ca_configuration = written
+    return True
+
+
+def set_autopilot(store: Store, changes: Changes, command: SetAutopilot) -> bool:
+    """Replace the autopilot's settings; False when its compare-and-set lost."""
+    old = store.autopilot
+    if command.cas is not None and command.cas != (old.modify_index if old is not None else 0):
+        return False
+    written = stamped(AutopilotConfiguration(settings=command.settings), old, changes.index)
+    if written is not None:
+        changes.touch_topic(AUTOPILOT)
+        store.autopilot = written
     return True
 
 

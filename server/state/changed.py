@@ -20,6 +20,7 @@ CA_CONFIGURATION = "ca-configuration"
 METADATA = "metadata"
 EXTINCT = "extinct"
 
+AUTOPILOT = Topic(kind=METADATA, key="autopilot")
 ANY_CHECK = Topic(kind=CHECKS)
 ANY_INSTANCE = Topic(kind=INSTANCES)
 ANY_INTENTION = Topic(kind=INTENTIONS)

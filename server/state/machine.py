@@ -20,16 +20,19 @@ from chowk.core.commands import (
     Deregister,
     DestroySession,
     Envelope,
+    FinishRestore,
     PutKey,
     Register,
+    SetAutopilot,
     SetCAConfiguration,
     SetCARoots,
     SetSystemMetadata,
+    StageRestore,
     UpsertConfigEntry,
     UpsertIntention,
 )  # fmt: skip
 from chowk.core.events import Event, Topic
-from chowk.server.state import authority, catalog, entries, kv, session
+from chowk.server.state import authority, catalog, entries, kv, restore, session
 from chowk.server.state.changes import Changes
 from chowk.server.state.sessions import Forgotten
 from chowk.server.state.snapshot import freeze, thaw
@@ -68,6 +71,12 @@ def apply(store: Store, index: int, envelope: Envelope) -> tuple[Applied, Commit
 def _perform(store: Store, changes: Changes, command: AnyCommand) -> bool | str:
     """True: done; False: a compare-and-set or a lock was lost; a text: refused, for that reason."""
     match command:
+        case SetAutopilot():
+            return authority.set_autopilot(store, changes, command)
+        case StageRestore():
+            return restore.stage(store, changes.index, command)
+        case FinishRestore():
+            return restore.finish(store, changes.index, command)
         case PutKey():
             return kv.put_key(store, changes, command)
         case DeleteKey():
@@ -120,6 +129,8 @@ class StoreMachine:
             self.store.index = index
             return Applied(index=index, ok=False, value=f"{NOT_A_COMMAND}: {error}")
         result, commit = apply(self.store, index, envelope)
+        if result.ok and isinstance(envelope.command, FinishRestore) and not envelope.command.abandon:
+            self._tell_restored()
         for callback in self._on_commit:
             callback(commit)
         return result
@@ -138,5 +149,8 @@ class StoreMachine:
 
     def _replace(self, store: Store) -> None:
         self.store = store
+        self._tell_restored()
+
+    def _tell_restored(self) -> None:
         for callback in self._on_restore:
             callback()

@@ -7,16 +7,21 @@ The form: frames of a 4-byte big-endian length and msgpack: a `Header`, then `Se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from chowk.core import codec
+from chowk.core.records.autopilot import AutopilotConfiguration
+from chowk.core.records.base import Indexed
 from chowk.core.records.ca import CAConfiguration, CARoot
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import AnyConfigEntry
+from chowk.core.records.kv import KVEntry
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
+from chowk.core.records.session import Session
+from chowk.server.state.staging import Staging
 from chowk.server.state.store import Store
 
 FORMAT: Final = 1
@@ -35,6 +40,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
     virtual_ip_last: int
     ca_configuration: CAConfiguration | None
     metadata: dict[str, str]
+    autopilot: AutopilotConfiguration | None = None
+    restored_at: int = 0
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, tag="rows"):
@@ -50,9 +57,14 @@ class Trailer(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     rows: int
 
 
+R = TypeVar("R", bound=Indexed)
+_OF_ITS_LOG: Final = frozenset({"roots", "sessions", "changed", "kv-tombstones", "kv-floor", "restore"})
+"""Tables that speak of the log or the CA of the cluster they are from: an operator's restore leaves them out."""
 _Frame = Header | Section | Trailer
 _Check = tuple[str, HealthCheck]
 _Service = tuple[str, NodeService]
+_Piece = tuple[str, int, bytes]
+_Delay = tuple[bytes, float, float]
 
 
 def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
@@ -65,6 +77,8 @@ def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
         virtual_ip_last=last,
         ca_configuration=store.ca_configuration,
         metadata=dict(store.metadata),
+        autopilot=store.autopilot,
+        restored_at=store.restored_at,
     )
     tables: dict[str, Sequence[Any]] = {
         "nodes": list(store.nodes.values()),
@@ -75,6 +89,12 @@ def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
         "virtual-ips": addresses,
         "sessions": store.sessions.rows(),
         "changed": store.changed.rows(),
+        "kv": list(store.kv.entries.values()),
+        "kv-tombstones": list(store.kv.tombstones.items()),
+        "kv-floor": [store.kv.floor] if store.kv.floor else [],
+        "kv-delays": [(key, *delay) for key, delay in store.kv.delays.items()],
+        "kv-sessions": list(store.session_table.records.values()),
+        "restore": store.staging.rows() if store.staging is not None else (),
     }
     return lambda: _encode(header, tables)
 
@@ -105,59 +125,99 @@ def _frame(value: _Frame) -> bytes:
 
 def thaw(chunks: Iterable[bytes]) -> Store:
     """The store that a snapshot holds. ValueError when it is not one, not whole, or of a form we do not know."""
-    frames = _frames(chunks)
-    header = next(frames, None)
-    if not isinstance(header, Header) or header.format != FORMAT:
-        raise ValueError(f"not a snapshot of form {FORMAT}")
-    store = Store()
-    store.index, store.roots_index = header.index, header.roots_index
-    store.ca_configuration, store.metadata = header.ca_configuration, dict(header.metadata)
-    store.virtual_ips.load(header.virtual_ip_last, ())
-    count = 0
-    for frame in frames:
-        if isinstance(frame, Section):
-            count += len(frame.rows)
-            _load(store, frame, header.virtual_ip_last)
-        elif isinstance(frame, Trailer) and frame.rows == count and next(frames, None) is None:
-            return store
-        else:
-            break
-    raise ValueError("the snapshot is cut short or holds what does not belong to it")
-
-
-def _frames(chunks: Iterable[bytes]) -> Iterator[_Frame]:
-    buffer = bytearray()
+    loading = Loading()
     for chunk in chunks:
-        buffer += chunk
+        loading.feed(chunk)
+    return loading.finish()
+
+
+class Loading:
+    """A store that comes from a snapshot piece by piece, however it was cut. ValueError as for `thaw`, from any method."""
+
+    def __init__(self) -> None:
+        self._store = Store()
+        self._buffer = bytearray()
+        self._header: Header | None = None
+        self._rows = 0
+        self._is_whole = False
+
+    def feed(self, chunk: bytes, index: int | None = None) -> None:
+        """The next bytes. With an `index`, records are stamped with it, as ones that were last changed there."""
+        self._buffer += chunk
         position = 0
-        while len(buffer) - position >= _HEADER_BYTES:
-            length = int.from_bytes(buffer[position : position + _HEADER_BYTES], "big")
+        while len(self._buffer) - position >= _HEADER_BYTES:
+            length = int.from_bytes(self._buffer[position : position + _HEADER_BYTES], "big")
             if length > FRAME_BYTES_MAX:
                 raise ValueError(f"a snapshot frame of {length} bytes is over the limit of {FRAME_BYTES_MAX}")
             start, end = position + _HEADER_BYTES, position + _HEADER_BYTES + length
-            if len(buffer) < end:
+            if len(self._buffer) < end:
                 break
-            yield codec.unpack(bytes(buffer[start:end]), _Frame)  # type: ignore[arg-type]
+            self._take(codec.unpack(bytes(self._buffer[start:end]), _Frame), index)  # type: ignore[arg-type]
             position = end
-        del buffer[:position]
-    if buffer:
-        raise ValueError("the snapshot ends in the middle of a frame")
+        del self._buffer[:position]
+
+    def finish(self) -> Store:
+        """There is no more."""
+        if self._buffer:
+            raise ValueError("the snapshot ends in the middle of a frame")
+        if not self._is_whole:
+            raise ValueError("the snapshot is cut short or holds what does not belong to it")
+        self._store.kv.settle()
+        return self._store
+
+    def _take(self, frame: _Frame, index: int | None) -> None:
+        if self._header is None:
+            if not isinstance(frame, Header) or frame.format != FORMAT:
+                raise ValueError(f"not a snapshot of form {FORMAT}")
+            self._begin(frame, index)
+        elif isinstance(frame, Section) and not self._is_whole:
+            self._rows += len(frame.rows)
+            _load(self._store, frame, self._header.virtual_ip_last, index)
+        elif isinstance(frame, Trailer) and frame.rows == self._rows and not self._is_whole:
+            self._is_whole = True
+        else:
+            raise ValueError("the snapshot is cut short or holds what does not belong to it")
+
+    def _begin(self, header: Header, index: int | None) -> None:
+        store = self._store
+        self._header = header
+        store.index, store.roots_index = header.index, header.roots_index
+        store.ca_configuration, store.metadata = header.ca_configuration, dict(header.metadata)
+        store.restored_at = header.restored_at
+        if header.autopilot is not None:
+            store.autopilot = _stamped(header.autopilot, index)
+        store.virtual_ips.load(header.virtual_ip_last, ())
 
 
-def _load(store: Store, section: Section, virtual_ip_last: int) -> None:
+def _stamped(record: R, index: int | None) -> R:
+    """As one last changed at `index`. Indexes from another log, or from beyond the end of this one, mean nothing here."""
+    if index is None:
+        return record
+    return msgspec.structs.replace(record, create_index=min(record.create_index or index, index), modify_index=index)
+
+
+def _stamped_key(entry: KVEntry, index: int | None) -> KVEntry:
+    if index is None:
+        return entry
+    return msgspec.structs.replace(entry, create_index=min(entry.create_index, index), modify_index=index)
+
+
+def _load(store: Store, section: Section, virtual_ip_last: int, index: int | None) -> None:
+    if index is not None and section.table in _OF_ITS_LOG:
+        return
     match section.table:
         case "nodes":
             for node in _rows(section, Node):
-                store.put_node(node)
+                store.put_node(_stamped(node, index))
         case "services":
             for node_key, service in _rows(section, _Service):
-                store.put_service(node_key, service)
+                store.put_service(_known(store, node_key), _stamped(service, index))
         case "checks":
             for node_key, check in _rows(section, _Check):
-                store.put_check(node_key, check)
+                store.put_check(_known(store, node_key), _stamped(check, index))
         case "entries":
             for entry in _rows(section, AnyConfigEntry):
-                store.entries[(entry.kind, entry.name)] = entry
+                store.entries[(entry.kind, entry.name)] = _stamped(entry, index)
         case "roots":
             store.roots += tuple(_rows(section, CARoot))
         case "virtual-ips":
@@ -166,8 +226,30 @@ def _load(store: Store, section: Section, virtual_ip_last: int) -> None:
             store.sessions.load(_rows(section, tuple[str, int, int, bool]))
         case "changed":
             store.changed.load(_rows(section, tuple[str, str, int]))
+        case "kv":
+            store.kv.load(_stamped_key(entry, index) for entry in _rows(section, KVEntry))
+        case "kv-tombstones":
+            store.kv.tombstones.update(_rows(section, tuple[bytes, int]))
+        case "kv-floor":
+            store.kv.floor = max(_rows(section, int))
+        case "kv-delays":
+            store.kv.delays.update((key, (since, seconds)) for key, since, seconds in _rows(section, _Delay))
+        case "kv-sessions":
+            for session in _rows(section, Session):
+                store.session_table.put(_stamped(session, index))
+        case "restore":
+            for id, at, data in _rows(section, _Piece):
+                if store.staging is None:
+                    store.staging = Staging(id, Loading())
+                store.staging.add(at, data)
         case unknown:
             raise ValueError(f"the snapshot has a table {unknown} that this version does not know")
+
+
+def _known(store: Store, node_key: str) -> str:
+    if node_key not in store.nodes:
+        raise ValueError("the snapshot has a service or check of a node that it does not have")
+    return node_key
 
 
 def _rows(section: Section, kind: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from chowk.core.events import KEY, KEY_PREFIX, ServiceSummary, Topic
+from chowk.core.records.autopilot import AutopilotConfiguration
 from chowk.core.records.base import Indexed
 from chowk.core.records.ca import CAConfiguration, CARoot, CARoots
 from chowk.core.records.check import HealthCheck
@@ -22,6 +23,7 @@ from chowk.server.state.changed import LastChanged
 from chowk.server.state.kv_table import KVTable
 from chowk.server.state.session_table import SessionTable
 from chowk.server.state.sessions import Sessions
+from chowk.server.state.staging import Staging
 from chowk.server.state.summaries import Tally
 from chowk.server.state.virtual_ips import VirtualIPs
 
@@ -62,6 +64,11 @@ class Store:
         self.sessions = Sessions()
         """Who wrote what, for retries: nothing to do with the sessions that hold locks, which are in `session_table`."""
         self.changed = LastChanged()
+        self.autopilot: AutopilotConfiguration | None = None
+        self.staging: Staging | None = None
+        """A snapshot that is being restored, as far as it has come."""
+        self.restored_at = 0
+        """The index at which a snapshot replaced everything: nothing changed before it, as far as anybody can tell."""
 
     @property
     def cluster_id(self) -> str:
@@ -143,7 +150,11 @@ class Store:
 
     def last_changed(self, *topics: Topic) -> int:
         """The newest change of `topics`; at least 1, for an index of 0 would not block."""
-        return max(1, *(self._last_changed(topic) for topic in topics))
+        return max(1, self.restored_at, *(self._last_changed(topic) for topic in topics))
+
+    def become(self, other: Store) -> None:
+        """Hold what `other` holds; it is of no more use then."""
+        vars(self).update(vars(other))
 
     def _last_changed(self, topic: Topic) -> int:
         if topic.kind == KEY:

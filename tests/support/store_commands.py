@@ -11,6 +11,7 @@ from chowk.core.commands import (
     Deregister,
     Envelope,
     Register,
+    SetAutopilot,
     SetCAConfiguration,
     SetCARoots,
     SetSystemMetadata,
@@ -30,6 +31,7 @@ from chowk.core.records.config_entry import (
 )
 from chowk.core.records.node import Node
 from chowk.core.records.service import ConnectProxy, NodeService, ServiceConnect
+from chowk.core.server_options import Autopilot
 
 NAMES = ("web", "Web", "db", "cache", "*")
 NODE_NAMES = ("n1", "N1", "n2", "n3")
@@ -102,6 +104,7 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(DeleteIntention, destination=st.sampled_from(NAMES), source=st.sampled_from(NAMES)),
     st.builds(SetCARoots, roots=st.lists(roots, max_size=2).map(tuple), cas=st.integers(0, 4)),
     st.builds(SetCAConfiguration, configuration=st.builds(CAConfiguration), cas=cas),
+    st.builds(SetAutopilot, settings=st.builds(Autopilot, min_quorum=st.integers(0, 3)), cas=cas),
     st.builds(
         SetSystemMetadata, key=st.just("cluster_id"), value=st.sampled_from(("x", "y")), only_if_absent=st.booleans()
     ),
