@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chowk.server.raft.errors import ChangeRefused
+from chowk.server.raft.errors import BrokenInvariant, ChangeRefused
 from chowk.server.raft.log import RaftLog
 from chowk.server.raft.records import Configuration, Entry, EntryKind, SnapshotMeta
 
@@ -35,7 +35,11 @@ class Configurations:
     def note(self, entry: Entry) -> None:
         """An entry was appended."""
         if entry.kind is EntryKind.CONFIGURATION:
-            self._history.append((entry.index, Configuration.decode(entry.data)))
+            try:
+                configuration = Configuration.decode(entry.data)
+            except ValueError as error:
+                raise BrokenInvariant(f"entry {entry.index} is no configuration: {error}") from error
+            self._history.append((entry.index, configuration))
 
     def truncate_from(self, index: int) -> None:
         """The entries at and after `index` were truncated: what was in force before them is again."""
