@@ -78,6 +78,7 @@ class Cluster:
         self.terms: dict[str, tuple[int, int]] = {}
         self.reads: list[tuple[str, int, int, int]] = []
         self.read_floor: dict[int, int] = {}
+        self.led_commits: dict[str, int] = {}
         for id in ids:
             self.boot(id)
 
@@ -152,6 +153,12 @@ class Cluster:
                     term = raft.term_at(index)
                     assert term is None or term == entry.term, "a leader lacks a committed entry"
             assert raft.last_index >= max((i for i, e in self.committed.items() if e.term < raft.term), default=0)
+        for holder in self.machines.values():
+            if holder.raft is not None and holder.raft.has_lease(self.now):
+                newest = max(self.led_commits.values(), default=0)
+                assert holder.raft.commit_index >= newest, "a read by lease would be stale"
+        if raft.leads:
+            self.led_commits[machine.id] = max(self.led_commits.get(machine.id, 0), raft.commit_index)
         before = self.terms[machine.id]
         after = (raft.term, raft.commit_index)
         assert after[0] >= before[0]
