@@ -37,6 +37,8 @@ KEY = "key"
 """Of KV, and only asked for: one key, its bytes as Latin-1 (which every byte string has, and no two share)."""
 KEY_PREFIX = "key-prefix"
 """All keys that begin so. Whoever tells of a change of a key tells of its prefixes by that."""
+KEY_TREE = "key-tree"
+"""Never asked for: many keys that begin so changed at once, and are not told of one by one."""
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, order=True):

@@ -10,7 +10,7 @@ from typing import Final
 from chowk.core.commands import DeleteKey, DeleteKeys, PutKey
 from chowk.core.errors import InvalidRequest, TooLarge
 from chowk.core.kv_requests import KV_LIST, KV_READ, KV_WRITE, KeyQuery, KeyReply, PrefixPage, PrefixQuery
-from chowk.core.records.kv import FLAGS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX, KVEntry
+from chowk.core.records.kv import FLAGS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX
 from chowk.core.requests import Write, WriteReply
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state.kv_table import key_topic, prefix_topic
@@ -57,7 +57,7 @@ async def _list(context: ServerContext, query: PrefixQuery) -> AsyncIterator[Pre
         meta, keys = await context.reads.run(query.options, topics, lambda store: _names(store, query))
         pages = (PrefixPage(meta=meta, keys=keys[start:end]) for start, end in _cuts([len(key) for key in keys]))
     else:
-        meta, entries = await context.reads.run(query.options, topics, lambda store: _entries(store, query.prefix))
+        meta, entries = await context.reads.run(query.options, topics, lambda store: store.kv.under(query.prefix))
         sizes = [len(entry.key) + len(entry.value) for entry in entries]
         pages = (PrefixPage(meta=meta, entries=tuple(entries[start:end])) for start, end in _cuts(sizes))
     for page in pages:
@@ -65,13 +65,8 @@ async def _list(context: ServerContext, query: PrefixQuery) -> AsyncIterator[Pre
         await asyncio.sleep(0)
 
 
-def _entries(store: Store, prefix: bytes) -> list[KVEntry]:
-    entries = store.kv.entries
-    return [entries[key] for key in store.kv.under(prefix)]
-
-
 def _names(store: Store, query: PrefixQuery) -> tuple[bytes, ...]:
-    keys, separator = store.kv.under(query.prefix), query.separator
+    keys, separator = [entry.key for entry in store.kv.under(query.prefix)], query.separator
     if not separator:
         return tuple(keys)
     found: dict[bytes, None] = {}

@@ -40,7 +40,6 @@ from chowk.server.state.changed import (
     ANY_INTENTION,
     NODE,
 )  # fmt: skip
-from chowk.server.state.kv_table import key_topic
 from chowk.server.state.store import Key, Store
 
 
@@ -58,7 +57,7 @@ class Changes:
         self._roots_before: CARoots | None = None
         self._topics: set[Topic] = set()
         self._gone: set[Topic] = set()
-        self._keys: list[bytes] = []
+        self._keys: list[Topic] = []
 
     def touch_topic(self, topic: Topic) -> None:
         """Something that only queries ask for changed."""
@@ -68,9 +67,9 @@ class Changes:
         """Nothing is left of what only queries ask for."""
         self._gone.add(topic)
 
-    def touch_key(self, key: bytes) -> None:
-        """A key of KV will change. Its table itself knows when; here it is only told on."""
-        self._keys.append(key)
+    def touch_keys(self, topic: Topic) -> None:
+        """A key of KV, or a tree of them, will change. Their table itself knows when; here it is only told on."""
+        self._keys.append(topic)
 
     def touch_node(self, key: str) -> None:
         """The node, and so every instance of it, will change."""
@@ -122,7 +121,7 @@ class Changes:
         self._store.changed.mark(topics, self.index)
         for topic in sorted(gone):
             self._store.changed.mark_gone(topic, self.index)
-        topics.update(key_topic(key) for key in self._keys)
+        topics.update(self._keys)
         return tuple(events), frozenset(topics)
 
     def _event(self, topic: Topic, key: str, payload: Payload | None) -> Event:
@@ -190,9 +189,9 @@ class Changes:
                 )
 
     def _of_roots(self) -> Iterator[Event]:
-        topic, before, after = Topic(kind=ROOTS), self._roots_before, self._store.trusted()
-        if before is None or before == after:
+        if (before := self._roots_before) is None or before == (after := self._store.trusted()):
             return
+        topic = Topic(kind=ROOTS)
         self._topics.add(topic)
         if after.roots:
             yield self._event(topic, "", RootsItem(roots=after))

@@ -16,6 +16,7 @@ from chowk.core.commands import DeleteKey, DeleteKeys, PutKey
 from chowk.core.records.kv import KVEntry
 from chowk.core.records.session import DELETE, LOCK_DELAY_S_MAX, Session
 from chowk.server.state.changes import Changes
+from chowk.server.state.kv_table import key_topic, tree_topic
 from chowk.server.state.store import Store
 
 CLOCK_JUMP_S_MAX: Final = 60.0
@@ -70,8 +71,8 @@ def delete_key(store: Store, changes: Changes, command: DeleteKey) -> bool:
 
 def delete_keys(store: Store, changes: Changes, command: DeleteKeys) -> None:
     """Remove all keys of a prefix."""
-    for key in store.kv.under(command.prefix):
-        _drop(store, changes, key)
+    if store.kv.drop_under(command.prefix, changes.index):
+        changes.touch_keys(tree_topic(command.prefix))
 
 
 def let_go(store: Store, changes: Changes, session: Session) -> None:
@@ -91,12 +92,12 @@ def let_go(store: Store, changes: Changes, session: Session) -> None:
 
 
 def _write(store: Store, changes: Changes, entry: KVEntry) -> None:
-    changes.touch_key(entry.key)
+    changes.touch_keys(key_topic(entry.key))
     store.kv.put(entry)
 
 
 def _drop(store: Store, changes: Changes, key: bytes) -> None:
-    changes.touch_key(key)
+    changes.touch_keys(key_topic(key))
     store.kv.drop(key, changes.index)
 
 

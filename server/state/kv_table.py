@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-from chowk.core.events import KEY, KEY_PREFIX, Topic
+from chowk.core.events import KEY, KEY_PREFIX, KEY_TREE, Topic
 from chowk.core.records.kv import KVEntry
-from chowk.server.state.ordered_keys import OrderedKeys
+from chowk.server.state.ordered_entries import OrderedEntries
 
 TOMBSTONES_MAX: Final = 16_384
 TOMBSTONES_KEPT: Final = 12_288
@@ -23,6 +23,11 @@ PREFIXES_MAX: Final = 16_384
 def key_topic(key: bytes) -> Topic:
     """The topic of one key."""
     return Topic(kind=KEY, key=key.decode("latin-1"))
+
+
+def tree_topic(prefix: bytes) -> Topic:
+    """Tells that many keys that begin with `prefix` changed at once."""
+    return Topic(kind=KEY_TREE, key=prefix.decode("latin-1"))
 
 
 def prefix_topic(prefix: bytes) -> Topic:
@@ -42,7 +47,7 @@ class KVTable:
         """Session -> the keys it holds."""
         self.delays: dict[bytes, tuple[float, float]] = {}
         """Key -> (proposer's Unix time at which its holder was lost, seconds for which nobody may acquire it)."""
-        self._order = OrderedKeys()
+        self._order = OrderedEntries()
         self._last = 0
         self._prefixes: dict[bytes, int] = {}
         self._lengths: dict[int, int] = {}
@@ -52,8 +57,8 @@ class KVTable:
         key = entry.key
         old = self.entries.get(key)
         self.entries[key] = entry
+        self._order.put(entry)
         if old is None:
-            self._order.add(key)
             self.tombstones.pop(key, None)
         if entry.session != (old.session if old is not None else ""):
             if old is not None:
@@ -69,12 +74,31 @@ class KVTable:
         self._let_go(old)
         self.tombstones[key] = index
         self._changed(key, index)
-        if len(self.tombstones) > TOMBSTONES_MAX:
-            oldest = list(islice(self.tombstones, len(self.tombstones) - TOMBSTONES_KEPT))
-            self.floor = max(self.floor, *(self.tombstones.pop(each) for each in oldest))
+        self._bound_tombstones()
 
-    def under(self, prefix: bytes) -> list[bytes]:
-        """The keys that begin with `prefix`, in order."""
+    def drop_under(self, prefix: bytes, index: int) -> bool:
+        """Remove every entry whose key begins with `prefix`, at `index`; False when there is none."""
+        touched = [known for known in self._prefixes if _overlap(known, prefix) and self._order.has_under(known)]
+        gone = self._order.remove_under(prefix)
+        if not gone:
+            return False
+        for entry in gone:
+            del self.entries[entry.key]
+            if entry.session:
+                self._let_go(entry)
+        self._last = index
+        for known in touched:
+            self._prefixes[known] = index
+        if len(gone) > TOMBSTONES_KEPT:
+            self.floor = index
+            self.tombstones.clear()
+        else:
+            self.tombstones.update((entry.key, index) for entry in gone)
+            self._bound_tombstones()
+        return True
+
+    def under(self, prefix: bytes) -> list[KVEntry]:
+        """The entries whose keys begin with `prefix`, in order."""
         return self._order.under(prefix)
 
     def key_index(self, key: bytes) -> int:
@@ -88,8 +112,7 @@ class KVTable:
             return self._last
         known = self._prefixes.get(prefix)
         if known is None:
-            entries = self.entries
-            known = max((entries[key].modify_index for key in self.under(prefix)), default=0)
+            known = max((entry.modify_index for entry in self.under(prefix)), default=0)
             gone = (index for key, index in self.tombstones.items() if key.startswith(prefix))
             known = max(known, self.floor, *gone)
             self._remember(prefix, known)
@@ -104,9 +127,14 @@ class KVTable:
 
     def settle(self) -> None:
         """Everything is loaded: bring the order and the indexes up to date."""
-        self._order.load(self.entries)
+        self._order.load(self.entries.values())
         newest = max((entry.modify_index for entry in self.entries.values()), default=0)
         self._last = max(newest, self.floor, *self.tombstones.values())
+
+    def _bound_tombstones(self) -> None:
+        if len(self.tombstones) > TOMBSTONES_MAX:
+            oldest = list(islice(self.tombstones, len(self.tombstones) - TOMBSTONES_KEPT))
+            self.floor = max(self.floor, *(self.tombstones.pop(each) for each in oldest))
 
     def _let_go(self, entry: KVEntry) -> None:
         keys = self.held.get(entry.session)
@@ -132,3 +160,7 @@ class KVTable:
                 del self._lengths[len(oldest)]
         self._prefixes[prefix] = index
         self._lengths[len(prefix)] = self._lengths.get(len(prefix), 0) + 1
+
+
+def _overlap(one: bytes, other: bytes) -> bool:
+    return one.startswith(other) or other.startswith(one)

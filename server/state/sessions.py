@@ -27,6 +27,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._results: dict[str, dict[int, tuple[int, bool]]] = {}
+        self._highest: dict[str, int] = {}
 
     def recall(self, client: str, sequence: int) -> Applied | Forgotten | None:
         """The result this write had, FORGOTTEN, or None when it is new. Client "" keeps no session."""
@@ -36,7 +37,7 @@ class Sessions:
         known = results.get(sequence)
         if known is not None:
             return Applied(index=known[0], ok=known[1])
-        return FORGOTTEN if sequence <= max(results) - WINDOW else None
+        return FORGOTTEN if sequence <= self._highest[client] - WINDOW else None
 
     def remember(self, client: str, sequence: int, result: Applied) -> None:
         """Keep the result of a write, and drop what is over the bounds."""
@@ -44,12 +45,16 @@ class Sessions:
             return
         results = self._results.pop(client, {})
         results[sequence] = (result.index, result.ok)
-        floor = max(results) - WINDOW
-        for old in [each for each in results if each <= floor] if len(results) > WINDOW else ():
-            del results[old]
+        self._highest[client] = highest = max(sequence, self._highest.get(client, sequence))
+        if len(results) > WINDOW:
+            floor = highest - WINDOW
+            results.pop(floor, None)  # what falls out when writes come in order
+            for old in [each for each in results if each <= floor] if len(results) > WINDOW else ():
+                del results[old]
         self._results[client] = results
         if len(self._results) > CLIENTS_MAX:
-            del self._results[next(iter(self._results))]
+            oldest = next(iter(self._results))
+            del self._results[oldest], self._highest[oldest]
 
     def rows(self) -> list[tuple[str, int, int, bool]]:
         """For a snapshot: (client, sequence, index, ok), the client unheard for longest first."""
@@ -63,3 +68,4 @@ class Sessions:
         """Take the rows of a snapshot."""
         for client, sequence, index, ok in rows:
             self._results.setdefault(client, {})[sequence] = (index, ok)
+            self._highest[client] = max(sequence, self._highest.get(client, sequence))

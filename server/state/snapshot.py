@@ -6,7 +6,7 @@ The form: frames of a 4-byte big-endian length and msgpack: a `Header`, then `Se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -80,16 +80,18 @@ def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
         autopilot=store.autopilot,
         restored_at=store.restored_at,
     )
-    tables: dict[str, Sequence[Any]] = {
+    # Only lists are made here, on the loop: an object a row would set off the garbage collector.
+    services, checks, changed = list(store.services), list(store.checks), store.changed.rows()
+    tables: dict[str, Iterable[Any]] = {
         "nodes": list(store.nodes.values()),
-        "services": [(key[0], service) for key, service in store.services.items()],
-        "checks": [(key[0], check) for key, check in store.checks.items()],
+        "services": zip((key[0] for key in services), list(store.services.values()), strict=True),
+        "checks": zip((key[0] for key in checks), list(store.checks.values()), strict=True),
         "entries": list(store.entries.values()),
         "roots": store.roots,
         "virtual-ips": addresses,
         "sessions": store.sessions.rows(),
-        "changed": store.changed.rows(),
-        "kv": list(store.kv.entries.values()),
+        "changed": changed,
+        "kv": store.kv.under(b""),
         "kv-tombstones": list(store.kv.tombstones.items()),
         "kv-floor": [store.kv.floor] if store.kv.floor else [],
         "kv-delays": [(key, *delay) for key, delay in store.kv.delays.items()],
@@ -99,15 +101,15 @@ def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
     return lambda: _encode(header, tables)
 
 
-def _encode(header: Header, tables: dict[str, Sequence[Any]]) -> Iterator[bytes]:
+def _encode(header: Header, tables: dict[str, Iterable[Any]]) -> Iterator[bytes]:
     yield _frame(header)
     count = 0
     for table, rows in tables.items():
-        count += len(rows)
         raw: list[msgspec.Raw] = []
         size = 0
         for row in rows:
             packed = codec.pack(row)
+            count += 1
             raw.append(msgspec.Raw(packed))
             size += len(packed)
             if len(raw) == ROWS_MAX or size >= SECTION_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from chowk.core.events import KEY, KEY_PREFIX, Topic
+from chowk.core.events import KEY, KEY_PREFIX, KEY_TREE, Topic
 
 
 class Wakeups:
@@ -40,6 +40,10 @@ class Wakeups:
                 for length in self._prefix_lengths:
                     if length <= len(topic.key):
                         self._wake(Topic(kind=KEY_PREFIX, key=topic.key[:length]))
+            elif topic.kind == KEY_TREE:
+                for waiting in self._waiters:
+                    if waiting.kind in (KEY, KEY_PREFIX) and _overlap(waiting.key, topic.key):
+                        self._wake(waiting)
 
     def notify_all(self) -> None:
         """Everything may have changed."""
@@ -72,3 +76,7 @@ class Wakeups:
                     self._prefix_lengths[len(topic.key)] -= 1
                     if not self._prefix_lengths[len(topic.key)]:
                         del self._prefix_lengths[len(topic.key)]
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
