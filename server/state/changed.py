@@ -6,7 +6,7 @@ A thing is a `Topic`: those of `core.events`, and a few more that are only asked
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from chowk.core.events import CONFIG, INTENTIONS, NODES, SERVICES, Topic
 
@@ -53,10 +53,14 @@ class LastChanged:
         self._at.pop(topic, None)
         self._at[Topic(kind=EXTINCT, key=topic.kind)] = index
 
-    def rows(self) -> list[tuple[str, str, int]]:
-        """For a snapshot: (kind, key, index), ordered."""
-        return sorted((topic.kind, topic.key, index) for topic, index in self._at.items())
+    def rows(self) -> Iterator[tuple[str, str, int]]:
+        """For a snapshot: (kind, key, index), ordered; as they are now, also when they are taken later, in a thread."""
+        return _ordered(list(self._at), list(self._at.values()))
 
     def load(self, rows: Iterable[tuple[str, str, int]]) -> None:
         """Take the rows of a snapshot."""
         self._at.update((Topic(kind=kind, key=key), index) for kind, key, index in rows)
+
+
+def _ordered(topics: list[Topic], indexes: list[int]) -> Iterator[tuple[str, str, int]]:
+    yield from sorted((topic.kind, topic.key, index) for topic, index in zip(topics, indexes, strict=True))
