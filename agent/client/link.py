@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from chowk.agent.client.roster import OWN, Roster
+from chowk.agent.client.roster import OWN, SERVERS_MAX, Roster
 from chowk.core import errors
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.rpc.connection import RpcConnection
@@ -99,7 +99,9 @@ class ServerLink:
 
     async def wait(self, timeout_s: float | None) -> RpcConnection:
         """The connection, once there is one. Unavailable after `timeout_s`."""
-        if self.connection is None or self.connection.closed:
+        if self.connection is not None and self.connection.closed:
+            self._lose(self.connection)
+        if self.connection is None:
             try:
                 async with asyncio.timeout(timeout_s if timeout_s is None else max(0.0, timeout_s)):
                     await self._usable.wait()
@@ -149,6 +151,9 @@ class ServerLink:
 
     async def _follow(self, connection: RpcConnection) -> None:
         await connection.wait_closed()
+        self._lose(connection)
+
+    def _lose(self, connection: RpcConnection) -> None:
         if self.connection is connection:
             log.warning("lost the connection to the server", server=connection.peer.name)
             self._roster.failed(self.server, self._clock.now())
@@ -169,11 +174,11 @@ class ServerLink:
     async def _improve(self) -> None:
         """An agent with a server of its own goes back to it; another goes from server to server, in minutes."""
         while True:
-            away = self._path is not None
-            await self._clock.sleep(self._rng.uniform(*(OWN_RETRY_S if away else REBALANCE_S)))
+            has_own = self._path is not None
+            await self._clock.sleep(self._rng.uniform(*(OWN_RETRY_S if has_own else REBALANCE_S)))
             if self.connection is None:
                 continue
-            if not away:
+            if not has_own:
                 self._roster.shuffle()
             await self._move_to(self._roster.better(self.server, self._clock.now()))
 
@@ -181,11 +186,11 @@ class ServerLink:
         while True:
             await self._move.wait()
             self._move.clear()
-            server = self.server
-            now_s = self._clock.now()
-            if self.connection is not None and self._roster.has_choice:
+            server, now_s = self.server, self._clock.now()
+            others = tuple(each for each in self._roster.order(now_s) if each != server)
+            if self.connection is not None and others:
                 self._roster.troubled(server, now_s)
-                await self._move_to(tuple(each for each in self._roster.order(now_s) if each != server))
+                await self._move_to(others)
             await self._clock.sleep(MOVE_INTERVAL_S)
 
     async def _move_to(self, candidates: tuple[str, ...]) -> None:
@@ -245,7 +250,7 @@ class ServerLink:
             return
         self.problem = text
         if self._said.get(server) != text:
-            if len(self._said) > 2 * len(self._roster.order(0.0)):
+            if len(self._said) >= SERVERS_MAX:
                 self._said.clear()
             self._said[server] = text
             log.error("a server cannot be used", server=server, error=text)

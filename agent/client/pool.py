@@ -119,9 +119,11 @@ class ServerClient:
 
     async def _call(self, method: Method[Q, A], request: Q, timeout_s: float) -> A:
         started = self._clock.now()
+        failing_since_s: float | None = None
         delay_s = RETRY_FIRST_S
         while True:
-            left_s = timeout_s - (self._clock.now() - started)
+            tried_at_s = self._clock.now()
+            left_s = timeout_s - (tried_at_s - started)
             connection: RpcConnection | None = None
             try:
                 connection = await self._link.wait(min(RPC_HOLD_S, left_s))
@@ -129,9 +131,16 @@ class ServerClient:
             except errors.ChowkError as error:
                 if connection is not None:
                     self._judge(connection, request, error)
+                now_s = self._clock.now()
                 pause_s = delay_s * self._rng.uniform(0.5, 1.0)
-                spent_s = self._clock.now() - started + pause_s
-                if not _again(error, request) or spent_s >= min(RPC_HOLD_S, timeout_s):
+                if connection is None:
+                    failing_since_s = tried_at_s if failing_since_s is None else failing_since_s
+                elif failing_since_s is None or now_s - tried_at_s > RPC_HOLD_S:
+                    # It worked until now. Where the connection was lost, `wait` is pause enough.
+                    failing_since_s = now_s
+                    pause_s = 0.0 if connection.closed else pause_s
+                held_s, spent_s = now_s - failing_since_s + pause_s, now_s - started + pause_s
+                if not _again(error, method, request) or held_s >= RPC_HOLD_S or spent_s >= timeout_s:
                     raise
             else:
                 self._judge(connection, request, None)
@@ -155,7 +164,7 @@ class ServerClient:
             except errors.ChowkError as error:
                 pause_s = delay_s * self._rng.uniform(0.5, 1.0)
                 spent_s = self._clock.now() - started + pause_s
-                if begun or not _again(error, request) or spent_s >= min(RPC_HOLD_S, timeout_s):
+                if begun or not _again(error, method, request) or spent_s >= min(RPC_HOLD_S, timeout_s):
                     raise
             await self._clock.sleep(pause_s)
             delay_s = min(delay_s * 2, RETRY_MAX_S)
@@ -221,10 +230,11 @@ def _needs_leader(request: object) -> bool:
     return isinstance(request, Write) or (isinstance(options, QueryOptions) and options.consistency != STALE)
 
 
-def _again(error: errors.ChowkError, request: object) -> bool:
+def _again(error: errors.ChowkError, method: Method[Q, A], request: object) -> bool:
     """May this call be made again? What was not done may; what perhaps was done may when it applies once (a Write) or
-    changes nothing (any other request but a CA configuration, which is written by compare-and-set).
+    changes nothing (what asks for no more than to read).
     """
     if isinstance(error, (errors.NoLeader, errors.Unavailable)):
         return True
-    return isinstance(error, errors.OutcomeUnknown) and (isinstance(request, Write) or hasattr(request, "options"))
+    reads = method.permission == "" or method.permission.endswith(":read")
+    return isinstance(error, errors.OutcomeUnknown) and (reads or isinstance(request, Write))

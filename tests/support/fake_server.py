@@ -1,4 +1,4 @@
-"""A server room in miniature: real RPC over a real Unix socket, canned answers, streams that tests feed by hand."""
+"""A server room in miniature: real RPC over a real socket, canned answers, streams that tests feed by hand."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 from chowk.core.events import StreamFrame, Topic
 from chowk.core.requests import SUBSCRIBE, Method, SubscribeRequest
 from chowk.core.runtime.rpc.endpoints import Endpoints, Peer
+from chowk.core.runtime.rpc.identity import ClusterIdentity
 from chowk.core.runtime.rpc.listener import RpcListener
+from chowk.core.runtime.rpc.tcp import TcpListener
 
 
 class FakeServer:
-    """`answer(method, reply or function)` sets what a method answers; `calls` lists what was asked."""
+    """On the Unix socket `path`, or without one over TCP. `answer(method, reply or function)` sets what a method answers;
+    `calls` lists what was asked."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | None = None, identity: ClusterIdentity | None = None) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.cancelled: list[str] = []
         self.subscriptions: list[SubscribeRequest] = []
@@ -25,7 +27,13 @@ class FakeServer:
         self.snapshots: dict[Topic, tuple[StreamFrame, ...]] = {}
         self._endpoints = Endpoints()
         self._endpoints.serve_stream(SUBSCRIBE, self._subscribe)
-        self._listener = RpcListener(path, self._endpoints)
+        self._tcp = None if path is not None else TcpListener("127.0.0.1", 0, self._endpoints, identity)
+        self._listener = self._tcp or RpcListener(path, self._endpoints)  # type: ignore[arg-type]
+
+    @property
+    def address(self) -> str:
+        """Of one over TCP, once it was started; started again it has the same."""
+        return f"127.0.0.1:{self._tcp.port}" if self._tcp is not None else ""
 
     def answer(self, method: Method[Any, Any], reply: Any) -> None:
         async def handle(request: Any, _peer: Peer) -> Any:
