@@ -98,8 +98,8 @@ class SetAutopilot(Command, frozen=True, kw_only=True, tag="autopilot"):
 
 
 class StageRestore(Command, frozen=True, kw_only=True, tag="restore-chunk"):
-    """Keep one piece of a snapshot that is to replace the state: pieces of one `id` in order, from `number` 0 (which takes the
-    place of an earlier, unfinished one). Changes nothing that anybody sees."""
+    """Keep one piece of a snapshot that is to replace the state: pieces of one `id` in order, from `number` 0 (which takes
+    the place of an earlier, unfinished one). Changes nothing that anybody sees."""
 
     id: str
     number: int

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from chowk.core.records.autopilot import AutopilotConfiguration
 from chowk.core.requests import Empty, Message, Method, QueryMeta, QueryOptions, RaftServer, Read, Write, WriteReply
-
-CHUNK_BYTES_MAX: Final = 1024 * 1024
-"""Of one piece of a snapshot on its way."""
 
 
 class RaftRemove(Message, frozen=True, kw_only=True):
@@ -86,7 +81,7 @@ class RestoreChunk(Message, frozen=True, kw_only=True):
 
 
 class RestoreFinish(Message, frozen=True, kw_only=True):
-    """All `chunks` pieces were sent, and `sha256` is that of all their bytes: replace the state by them; or `abandon` them."""
+    """All `chunks` pieces were sent, `sha256` is that of all their bytes: replace the state by them; or `abandon` them."""
 
     id: str
     chunks: int = 0

@@ -30,7 +30,9 @@ from chowk.server.rpc import (
     intention,
     kv,
     members,
+    operator,
     session,
+    snapshot,
     status,
     streams,
 )  # fmt: skip
@@ -46,7 +48,20 @@ from chowk.server.stream.publisher import Publisher
 from chowk.server.stream.wakeups import Wakeups
 
 log = structlog.get_logger("chowk.server")
-NOUNS = (status, catalog, health, intention, config_entry, connect_ca, members, kv, session, streams)
+NOUNS = (
+    status,
+    catalog,
+    health,
+    intention,
+    config_entry,
+    connect_ca,
+    members,
+    kv,
+    session,
+    operator,
+    snapshot,
+    streams,
+)  # fmt: skip
 
 
 class Server:
@@ -95,6 +110,7 @@ class Server:
             writes=writes,
             publisher=self._publisher,
             signer=self.duties.authority,
+            autopilot=self.duties.autopilot,
             gate=gate,
             leader=self._forwarder,
             board=self.board,

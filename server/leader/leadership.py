@@ -9,6 +9,7 @@ from chowk.core.events import HEALTH, NODES, Topic
 from chowk.core.runtime.clock import Clock
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.authority import CertificateAuthority
+from chowk.server.leader.autopilot import Autopilot
 from chowk.server.leader.duties import Duty, LeaderDuties
 from chowk.server.leader.establishment import Establishment
 from chowk.server.leader.key_copies import KeyCopies
@@ -17,6 +18,7 @@ from chowk.server.leader.keystore import DiskKeys, MemoryKeys
 from chowk.server.leader.members import Members
 from chowk.server.leader.membership import SERVICE
 from chowk.server.leader.own_node import OwnNode
+from chowk.server.leader.restores import AbandonedRestores
 from chowk.server.port import Consensus
 from chowk.server.rpc.board import ClusterBoard
 from chowk.server.rpc.gate import Gate
@@ -43,7 +45,7 @@ class LeaderContext:
 
 class Leadership:
     """`led` is called when leadership begins and ends; `add` takes another room's duty. `authority` signs while this
-    server leads; `done` is set while everything that a new leader owes is done."""
+    server leads, `autopilot` says how the servers are; `done` is set while everything that a new leader owes is done."""
 
     def __init__(self, context: LeaderContext) -> None:
         options, machine, clock = context.options, context.machine, context.clock
@@ -58,6 +60,9 @@ class Leadership:
         self._duties.add(self._establishment)
         self._duties.add(self._own_node)
         self._duties.add(Members(options, machine, context.writes, context.board, clock))
+        self.autopilot = Autopilot(options, machine, context.consensus, context.board, clock)
+        self._duties.add(self.autopilot)
+        self._duties.add(AbandonedRestores(machine, context.writes, clock))
         self._duties.add(KeyCopies(self.authority, sharing, clock))
 
     def add(self, duty: Duty) -> None:

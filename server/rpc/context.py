@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Protocol
 
+from chowk.core.operator_requests import AutopilotState
 from chowk.core.records.ca import LeafCertificate
 from chowk.core.runtime.clock import Clock
 from chowk.core.server_options import ServerOptions
@@ -27,6 +28,14 @@ class Signer(Protocol):
         ...
 
 
+class AutopilotView(Protocol):
+    """Who looks after the servers: the leader's duty."""
+
+    def state(self) -> AutopilotState:
+        """How the servers are. NoLeader where this server does not lead."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerContext:
     """Every endpoint reads through `reads`, writes through `writes` and is offered through `gate`; one that only the leader
@@ -39,6 +48,7 @@ class ServerContext:
     writes: Writes
     publisher: Publisher
     signer: Signer
+    autopilot: AutopilotView
     gate: Gate
     leader: Forwarder
     board: ClusterBoard

@@ -3,7 +3,7 @@
 A forwarded call is never forwarded again: who gets one and does not lead says NoLeader. A change of leaders is waited for,
 up to the hold (`rpc_hold_timeout`) or the caller's deadline, whose end cancels the call here and so the one at the leader.
 Tried again is what surely was not done (NoLeader, Unavailable), and what perhaps was done only when it applies once: a
-`Write`, by its client and sequence. Endpoint modules offer such methods by `Forwarder.serve`.
+`Write`, by its client and sequence, and what is said to be repeatable. Endpoint modules offer it by `Forwarder.serve`.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Forwarder:
         self._hold_s = hold_s
         self._clock = clock
         self._rng = rng
+        self._repeatable: set[str] = set()
         self._handlers: dict[str, tuple[Method[Any, Any], Handler]] = {}
         self._tasks = TaskOwner("forward")
         self._in_flight: dict[str, int] = {}
@@ -72,9 +73,12 @@ class Forwarder:
         self._watching = False
         gate.serve(FORWARD, self._forwarded)
 
-    def serve(self, method: Method[Q, A], handler: Callable[[Q], Awaitable[A]]) -> None:
-        """Answer `method` with `handler`, at the leader. `handler` may only be called where this server leads."""
+    def serve(self, method: Method[Q, A], handler: Callable[[Q], Awaitable[A]], *, is_repeatable: bool = False) -> None:
+        """Answer `method` with `handler`, which is only called where this server leads. `is_repeatable`: done twice is
+        as done once, so that it may be tried again when nobody knows whether it was done (as every Write may)."""
         self._handlers[method.name] = (method, handler)
+        if is_repeatable or method.request is Write:
+            self._repeatable.add(method.name)
         self._gate.serve(method, partial(self.call, method))
 
     async def close(self) -> None:
@@ -95,12 +99,17 @@ class Forwarder:
                 if leader:
                     return await self._forward(leader, method, request)
             except ChowkError as error:
-                if not _again(error, request) or self._clock.now() + pause_s >= deadline:
+                if not self._again(error, method.name) or self._clock.now() + pause_s >= deadline:
                     raise
                 await self._clock.sleep(pause_s * self._rng.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, RETRY_S_MAX)
             else:
                 await self._wait_leader(deadline - self._clock.now())
+
+    def _again(self, error: ChowkError, method: str) -> bool:
+        if isinstance(error, NoLeader | Unavailable):
+            return True
+        return isinstance(error, OutcomeUnknown) and method in self._repeatable
 
     def _leader(self) -> str:
         """HERE, the leader's address, or "" when nobody is known to lead (yet)."""
@@ -172,9 +181,3 @@ class Forwarder:
                 await self._clock.sleep(WATCH_S)
         finally:
             self._watching = False
-
-
-def _again(error: ChowkError, request: object) -> bool:
-    if isinstance(error, NoLeader | Unavailable):
-        return True
-    return isinstance(error, OutcomeUnknown) and isinstance(request, Write)

@@ -1,16 +1,14 @@
-"""Status and Operator: who leads, who is a member, counters."""
+"""Status: who leads, counters."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from chowk.core.requests import (
-    RAFT_CONFIGURATION,
     STATUS_LEADER,
     STATUS_STATS,
     Empty,
     LeaderReply,
-    RaftConfigurationReply,
     ServerStatsReply,
 )  # fmt: skip
 from chowk.server.rpc.context import ServerContext
@@ -20,7 +18,6 @@ def serve(context: ServerContext) -> None:
     """Offer this noun's methods."""
     context.gate.serve(STATUS_LEADER, partial(_leader, context))
     context.gate.serve(STATUS_STATS, partial(_stats, context))
-    context.gate.serve(RAFT_CONFIGURATION, partial(_configuration, context))
 
 
 async def _leader(context: ServerContext, _request: Empty) -> LeaderReply:
@@ -44,8 +41,3 @@ async def _stats(context: ServerContext, _request: Empty) -> ServerStatsReply:
         "subscriptions": str(len(context.publisher)),
     }
     return ServerStatsReply(stats={"consul": server, "raft": context.consensus.stats(), "catalog": catalog})
-
-
-async def _configuration(context: ServerContext, _request: Empty) -> RaftConfigurationReply:
-    index, servers = context.consensus.configuration()
-    return RaftConfigurationReply(index=index, servers=servers)

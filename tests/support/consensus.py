@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from chowk.core.errors import NoLeader
+from chowk.core.errors import InvalidRequest, NoLeader
 from chowk.core.requests import RaftServer
-from chowk.server.port import PeerNetwork, StateMachine
+from chowk.server.port import PeerNetwork, PeerProgress, StateMachine
 
 
 class SoloConsensus:
@@ -88,6 +88,21 @@ class SoloConsensus:
 
     def configuration(self) -> tuple[int, tuple[RaftServer, ...]]:
         return 1, (RaftServer(id="solo", node="solo", address=self._address, leader=self.leading, voter=True),)
+
+    async def add_learner(self, id: str, address: str, node: str, *, timeout_s: float = 10.0) -> None:
+        raise InvalidRequest("this is a cluster of one")
+
+    async def promote(self, id: str, *, timeout_s: float = 10.0) -> None:
+        raise InvalidRequest("this is a cluster of one")
+
+    async def remove(self, id: str, *, timeout_s: float = 10.0) -> None:
+        raise InvalidRequest("this is a cluster of one")
+
+    async def transfer(self, target: str = "", *, timeout_s: float = 10.0) -> None:
+        raise InvalidRequest("there is no other server to transfer the leadership to")
+
+    def progress(self) -> dict[str, PeerProgress]:
+        return {}
 
     def stats(self) -> dict[str, str]:
         return {"state": "Leader", "applied_index": str(self.applied_index)}
