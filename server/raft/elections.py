@@ -20,6 +20,7 @@ def campaign(state: RaftState, now: float) -> None:
         return
     state.become_follower(state.term, "", now)
     state.role = Role.PRE_CANDIDATE
+    state.wait_for_answers(now)
     state.votes = {state.id: True}
     for peer in _other_voters(state):
         state.send(
@@ -38,7 +39,7 @@ def stand(state: RaftState, now: float, *, transfer: bool) -> None:
     state.become_follower(state.term, "", now)
     state.set_hard_state(state.term + 1, state.id)
     state.role = Role.CANDIDATE
-    state.wait_for_election(now)
+    state.wait_for_answers(now)
     state.send(VoteResponse(sender=state.id, target=state.id, term=state.term, granted=True))
     for peer in _other_voters(state):
         state.send(

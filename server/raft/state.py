@@ -26,6 +26,10 @@ from chowk.server.raft.waiting import ForwardedReads, WaitingRead
 FIRST_TERM: Final = 1
 """The term of a bootstrapped log's first entry. Nobody leads in it: the first election enters the next."""
 QUESTION_BITS: Final = 48
+WAIT_MAX: Final = 1.5
+"""Election timeouts. Two that time out together ask both and may split the votes, which is rare; a wider range makes every
+failover longer instead."""
+RETRY_MIN: Final = 0.5
 
 
 class Role(enum.StrEnum):
@@ -100,9 +104,14 @@ class RaftState:
         return ranked[len(ranked) // 2] if ranked else float("-inf")
 
     def wait_for_election(self, now: float) -> None:
-        """Draw a new election deadline."""
+        """Draw when to ask for votes if no leader is heard until then: never before the promise to one is over."""
         least = self.settings.election_timeout_s
-        self.election_deadline = now + self.rng.uniform(least, 2 * least)
+        self.election_deadline = now + self.rng.uniform(least, WAIT_MAX * least)
+
+    def wait_for_answers(self, now: float) -> None:
+        """Draw when to ask again for votes, this server having asked already: sooner, as nobody leads whom it knows."""
+        most = self.settings.election_timeout_s
+        self.election_deadline = now + self.rng.uniform(RETRY_MIN * most, most)
 
     def is_leased(self, now: float) -> bool:
         """Whether a leader may count on this server not to help another into an election (dissertation 4.2.3, 6.4.1).

@@ -1,9 +1,9 @@
 """A small language for what happens to a cluster of Raft cores, in files of `tests/scripts/raft`.
 
 A line that begins with `> ` is a command; the lines below it, up to an empty one, are what it must print. Everything else is
-for people. The network delivers in order and at once, disks write at once, and a server waits for an election `1 s` times
-its patience (s1: 1, s2: 1.2, s3: 1.4 …), until a command says otherwise. After every step the runner checks what Raft
-promises. With RAFT_SCRIPTS_WRITE=1 the files are rewritten with what came out: read the difference.
+for people. The network delivers in order and at once, disks write at once, and a server waits for an election as long as its
+patience says (0 is the least, 1 s, and 1 the most, 1.5 s; s1: 0, s2: 0.2, s3: 0.4 …). After every step the runner checks what
+Raft promises. With RAFT_SCRIPTS_WRITE=1 the files are rewritten with what came out: read the difference.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Script(Stage):
                 Entry(index, term, data=b"%d.%d" % (term, index)) for index, term in enumerate(terms[1:], start=2)
             )
             restored = Restored(HardState(max(terms)), None, (bootstrap_entry(self.members), *later))
-            self.nodes[id] = Node(id, restored, 1.0 + position / 5)
+            self.nodes[id] = Node(id, restored, min(1.0, position / 5))
 
     def _boot(self, node: Node) -> None:
         restored = Restored(node.hard_state, node.snapshot, tuple(node.entries))
@@ -119,7 +119,7 @@ class Script(Stage):
 
     def do_join(self, words: list[str]) -> None:
         """`join s4`: a blank server starts. It is in no configuration yet."""
-        self.nodes[words[0]] = Node(words[0], Restored(), 2.0)
+        self.nodes[words[0]] = Node(words[0], Restored(), 1.0)
         self._boot(self.nodes[words[0]])
 
     def do_crash(self, words: list[str]) -> None:
@@ -146,7 +146,7 @@ class Script(Stage):
             self.pump(node)
 
     def do_patience(self, words: list[str]) -> None:
-        """`patience s1 1.9`: from its next draw on it waits so many election timeouts."""
+        """`patience s1 0.9`: from its next draw on it waits so much of the range from the least to the most."""
         self.nodes[words[0]].patience.factor = float(words[1])
 
     # Commands: time, network, disks.

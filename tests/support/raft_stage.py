@@ -1,4 +1,4 @@
-"""What the scripts of `raft_script` are played on: servers, a network and disks, and what Raft promises, checked each step."""
+"""What the scripts of `raft_script` are played on: servers, network, disks; what Raft promises is checked at each step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Patience(random.Random):
         self.factor = factor
 
     def uniform(self, a: float, b: float) -> float:
-        return a + (b - a) * (self.factor - 1.0)
+        return a + (b - a) * self.factor
 
 
 class Node:

@@ -28,11 +28,11 @@ def perform(raft: Raft, now: float) -> list[object]:
     return sent
 
 
-def test_a_follower_waits_between_one_and_two_election_timeouts_and_all_of_that_range_is_drawn() -> None:
+def test_a_follower_waits_between_one_and_one_and_a_half_election_timeouts_and_all_of_that_range_is_drawn() -> None:
     waits = [raft.next_deadline() or 0.0 for raft in (make(seed) for seed in range(500))]
-    assert all(1.0 <= wait <= 2.0 for wait in waits)
-    assert min(waits) < 1.05
-    assert max(waits) > 1.95
+    assert all(1.0 <= wait <= 1.5 for wait in waits)
+    assert min(waits) < 1.02
+    assert max(waits) > 1.48
 
 
 def test_a_candidate_draws_anew_for_every_election() -> None:
@@ -46,7 +46,7 @@ def test_a_candidate_draws_anew_for_every_election() -> None:
         raft.handle_timer(now)
         perform(raft, now)
     assert len({round(wait, 6) for wait in waits}) > 45
-    assert all(1.0 <= wait <= 2.0 for wait in waits)
+    assert all(0.5 <= wait <= 1.0 for wait in waits[1:])
 
 
 def test_two_that_time_out_close_together_are_rare_and_an_election_is_soon_won() -> None:
@@ -69,8 +69,8 @@ def test_the_cluster_has_a_new_leader_within_an_election_timeout_and_a_half_of_a
         died = cluster.now
         cluster.wait_leader()
         times.append(cluster.now - died)
-    assert sorted(times)[20] < 1.5
-    assert max(times) < 4.0
+    assert sorted(times)[20] < 1.35
+    assert sorted(times)[38] < 2.0
 
 
 def test_a_word_to_stand_from_who_does_not_lead_is_not_followed() -> None:
