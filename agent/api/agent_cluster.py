@@ -9,9 +9,10 @@ from aiohttp import web
 from chowk.agent.api.agent_writes import applied, asked_enable
 from chowk.agent.api.errors import HttpError, bad_request, not_found
 from chowk.agent.api.keyring import gossip_of
-from chowk.agent.api.replies import empty_reply
+from chowk.agent.api.replies import empty_reply, text_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
+from chowk.core.errors import InvalidRequest
 
 TOKEN_TYPES: Final = frozenset({
     "default", "agent", "agent_recovery", "config_file_service_registration", "replication",
@@ -36,12 +37,16 @@ async def leave(request: ApiRequest) -> web.Response:
 
 
 async def force_leave(request: ApiRequest) -> web.Response:
-    """Take a failed member for one that left; `?prune` forgets it. One that is alive stays; an unknown one is 404."""
+    """Take a failed member for one that left; `?prune` forgets it. One that is alive stays, and the body says so (200, as
+    in Consul); an unknown one is 404."""
     node = request.part("node", "Missing node name")
     if node not in {member.get("Name") for member in request.context.members()}:
         raise not_found(f"agent: No node found with name '{node}'")
     if request.context.gossip is not None:
-        await request.context.gossip.force_leave(node, request.query.flag("prune"))
+        try:
+            await request.context.gossip.force_leave(node, request.query.flag("prune"))
+        except InvalidRequest as error:
+            return text_reply(str(error))
     return empty_reply()
 
 

@@ -96,6 +96,8 @@ async def _stats(context: ApiContext) -> dict[str, dict[str, str]]:
         },
         "consul": {"server": str(config.server).lower(), "known_datacenters": "1"},
     }
+    if context.gossip is not None:
+        stats["serf_lan"] = context.gossip.stats()
     for proxy in proxies:
         report = proxy.report
         stats[f"proxy {proxy.proxy_id}"] = {

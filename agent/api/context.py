@@ -39,6 +39,10 @@ class GossipPort(Protocol):
         """The user events that this agent took notice of."""
         ...
 
+    def stats(self) -> dict[str, str]:
+        """Counters and gauges, for `chowk info`."""
+        ...
+
     async def join(self, addresses: Sequence[str]) -> int:
         """Join the clusters at these addresses; how many answered. ChowkError naming each that did not, when none did."""
         ...

@@ -138,6 +138,9 @@ class Gossip:
         except GossipError as error:
             await self.close()
             raise InvalidRequest(f"gossip cannot start: {error}") from error
+        except JoinFailed as error:
+            await self.close()
+            raise error.within("start_join") from error
         except BaseException:
             await self.close()
             raise
@@ -237,7 +240,7 @@ class Gossip:
         for one in self._members.values():
             counted[f"members_{one.status}"] += 1
         refused = {f"refused_{reason.replace('-', '_')}": count for reason, count in self._refusals.counts.items()}
-        core = self._feed().counters()
+        core = self._loop.core.counters() if self._loop is not None else {}
         shell = {
             "members": len(self._members),
             "members_kept": sum(one.kept for one in self._members.values()),
@@ -347,14 +350,14 @@ class Gossip:
             await self._joining.keep_trying(
                 options.retry_join, remembered, options.retry_interval_s, tries_max, self._has_company
             )
-        except (JoinFailed, InvalidRequest) as error:
-            text = f"this agent cannot join the cluster: {error}"
-            if isinstance(error, JoinFailed) and error.refused:
-                text += (
-                    "; give this agent its own node_name, or stop the other, or `chowk force-leave -prune` what is gone"
-                )
-            log.error("giving up", why=text)
-            self.fatal.call(text)
+        except JoinFailed as error:
+            self._give_up(str(error.within("retry_join")))
+        except InvalidRequest as error:
+            self._give_up(f"retry_join: {error}")
+
+    def _give_up(self, why: str) -> None:
+        log.error("giving up", why=why)
+        self.fatal.call(why)
 
     def _has_company(self) -> bool:
         return any(one.status == member.ALIVE and one.name != self.name for one in self._members.values())

@@ -39,12 +39,14 @@ SHOWN_MAX: Final = 8
 class JoinFailed(ChowkError):
     """Nobody was joined; the text names each address and why. `refused`: the cluster answered, and does not take us."""
 
-    def __init__(self, reasons: Sequence[tuple[str, str]], refused: bool) -> None:
-        shown = [f"{address}: {reason}" for address, reason in reasons[:SHOWN_MAX]]
-        if len(reasons) > SHOWN_MAX:
-            shown.append(f"and {len(reasons) - SHOWN_MAX} more")
-        super().__init__("; ".join(shown) or "no address to join was given")
+    def __init__(self, text: str, refused: bool) -> None:
+        super().__init__(text)
         self.refused = refused
+
+    def within(self, what: str) -> JoinFailed:
+        """The same as part of `what` was tried, with what to do about a refusal."""
+        advice = "; give this agent its own node_name and data_dir, or stop the other one" if self.refused else ""
+        return JoinFailed(f"this agent cannot join the cluster ({what}): {self}{advice}", self.refused)
 
 
 class Outcome(NamedTuple):
@@ -96,7 +98,7 @@ class Joining:
         failed = sorted((named, outcome.reason) for named, outcome in outcomes if outcome.reason and not outcome.own)
         if joined or (outcomes and not failed):
             return joined or 1
-        raise JoinFailed(failed, any(outcome.refused for _, outcome in outcomes))
+        raise JoinFailed(_listed(failed), any(outcome.refused for _, outcome in outcomes))
 
     async def keep_trying(
         self,
@@ -130,6 +132,13 @@ class Joining:
             if not configured and has_company():
                 return
             pause_s = min(pause_s * 2, interval_s)
+
+
+def _listed(failed: Sequence[tuple[str, str]]) -> str:
+    shown = [f"{address}: {reason}" for address, reason in failed[:SHOWN_MAX]]
+    if len(failed) > SHOWN_MAX:
+        shown.append(f"and {len(failed) - SHOWN_MAX} more")
+    return "; ".join(shown) or "no address to join was given"
 
 
 def _named(text: str, address: Address) -> str:

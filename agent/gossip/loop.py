@@ -49,7 +49,7 @@ class Loop:
         late_s: float,
         tell: Callable[[Sequence[Effect]], None],
     ) -> None:
-        self._core = core
+        self.core = core
         self._transport = transport
         self._tasks = tasks
         self._clock = clock
@@ -62,7 +62,7 @@ class Loop:
 
     async def run(self) -> None:
         """For ever."""
-        core, clock = self._core, self._clock
+        core, clock = self.core, self._clock
         while True:
             self._read(BATCH)
             if clock.now() - core.next_deadline() >= self._late_s:
@@ -84,7 +84,7 @@ class Loop:
     def feed(self) -> GossipCore:
         """The core, about to be told something: the loop then looks at what follows."""
         self._wake.set()
-        return self._core
+        return self.core
 
     def enqueue(self, packet: bytes, sender: Address) -> None:
         """A datagram came."""
@@ -97,7 +97,7 @@ class Loop:
     def _read(self, count: int) -> None:
         for _ in range(min(count, len(self._inbox))):
             packet, sender = self._inbox.popleft()
-            self._core.receive(packet, sender, self._clock.now())
+            self.core.receive(packet, sender, self._clock.now())
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         others = []

@@ -12,7 +12,7 @@ import pytest
 
 from chowk.agent.gossip.event_log import ClusterEvent, EventLog, new_event
 from chowk.agent.gossip.rotation import KeyringReply, RotationFailed
-from chowk.core.errors import ChowkError
+from chowk.core.errors import ChowkError, InvalidRequest
 from support.http_api import Api, with_api
 
 PATHS = (
@@ -38,7 +38,12 @@ class Asked:
             raise self.failure
         return 1
 
+    def stats(self) -> dict[str, str]:
+        return {"members": "2"}
+
     async def force_leave(self, name: str, prune: bool) -> None:
+        if name == "n1":
+            raise InvalidRequest("n1 is alive")
         self.calls.append(("force_leave", name, prune))
 
     async def fire(
@@ -80,6 +85,8 @@ def test_join_and_force_leave_reach_gossip_and_tell_its_reasons(tmp_path: Path) 
         assert (await api.put("/v1/agent/force-leave/old?prune=1")).status == 200
         assert (await api.put("/v1/agent/force-leave/old")).status == 200
         assert (await api.put("/v1/agent/force-leave/nobody")).status == 404
+        stays = await api.put("/v1/agent/force-leave/n1")
+        assert (stays.status, stays.text) == (200, "n1 is alive")
         assert (await api.put("/v1/agent/join/10.0.0.1?wan=1")).status == 400
         assert gossip.calls == [("join", "[::1]:8301"), ("force_leave", "old", True), ("force_leave", "old", False)]
         gossip.failure = ChowkError("10.0.0.9:8301: refused")
@@ -145,5 +152,12 @@ def test_an_event_that_makes_no_sense_is_refused(tmp_path: Path, query: str) -> 
     async def body(api: Api, _gossip: Asked) -> None:
         assert (await api.put(f"/v1/event/fire/deploy?{query}")).status == 400
         assert (await api.get("/v1/event/list")).json() == []
+
+    with_gossip(tmp_path, body)
+
+
+def test_info_has_gossips_counters(tmp_path: Path) -> None:
+    async def body(api: Api, _gossip: Asked) -> None:
+        assert (await api.get("/v1/agent/self")).json()["Stats"]["serf_lan"] == {"members": "2"}
 
     with_gossip(tmp_path, body)

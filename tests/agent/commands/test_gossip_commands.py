@@ -58,3 +58,8 @@ def test_members_detailed_says_who_is_kept_alive_on_purpose(agent, run):
     member = {"Name": "b", "Addr": "10.0.0.2", "Port": 8301, "Status": 1, "Tags": {"role": "node"}, "Kept": True}
     agent.on("GET", "/v1/agent/members", [member])
     assert run("members", "-detailed")[1].splitlines()[1].endswith("alive   kept=true,role=node")
+
+
+def test_force_leave_of_one_that_is_alive_says_that_it_stays(agent, run):
+    agent.on("PUT", "/v1/agent/force-leave/b", "b is alive")
+    assert run("force-leave", "b") == (0, "", "b is alive\n")

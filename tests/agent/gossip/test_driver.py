@@ -127,7 +127,7 @@ def test_a_stranger_that_must_join_does_not_start_and_is_told_why(stranger: dict
         one = make("n1")
         async with running(one):
             other = make(**{"name": "n9", **stranger}, start_join=(address(one),))  # type: ignore[arg-type]
-            with pytest.raises(JoinFailed, match=words):
+            with pytest.raises(JoinFailed, match=rf"start_join.*{words}"):
                 await other.start()
             assert [each.name for each in one.members()] == ["n1"]
 
@@ -224,5 +224,33 @@ def test_closing_ends_a_join_that_waits() -> None:
         with pytest.raises(JoinFailed, match="gossip ends here"):
             await joining
         server.close()
+
+    run(body)
+
+
+def test_a_copied_data_folder_does_not_become_a_second_member_of_the_same_name() -> None:
+    async def body() -> None:
+        one, two = make("n1"), make("n2")
+        async with running(one, two):
+            copy = make("n2", bind_addr="127.0.0.9", advertise_addr="127.0.0.9", start_join=(address(one),))
+            with pytest.raises(
+                JoinFailed, match=r"name n2 is still alive at 127\.0\.0\.1.*its own node_name and data_dir"
+            ):
+                await copy.start()
+            assert [(each.name, each.address) for each in one.members()] == [("n1", "127.0.0.1"), ("n2", "127.0.0.1")]
+
+    run(body)
+
+
+def test_one_that_stays_refused_gives_up_and_says_what_to_do() -> None:
+    async def body() -> None:
+        one = make("n1")
+        told: asyncio.Queue[str] = asyncio.Queue()
+        async with running(one):
+            thief = make("n1", id=node_id("thief"), retry_join=(address(one),), retry_interval_s=0.01)
+            thief.fatal.add(told.put_nowait)
+            async with running(thief, joined=False):
+                assert "give this agent its own node_name" in await asyncio.wait_for(told.get(), 10)
+            assert one.me.id == node_id("n1")
 
     run(body)
