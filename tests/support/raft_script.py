@@ -2,7 +2,7 @@
 
 A line that begins with `> ` is a command; the lines below it, up to an empty one, are what it must print. Everything else is
 for people. The network delivers in order and at once, disks write at once, and a server waits for an election as long as its
-patience says (0 is the least, 1 s, and 1 the most, 1.5 s; s1: 0, s2: 0.2, s3: 0.4 …). After every step the runner checks what
+patience says (0 is the least, 1 s, and 1 the most, 1.5 s; s1: 0, s2: 0.2, s3: 0.4 …). At every step the runner checks what
 Raft promises. With RAFT_SCRIPTS_WRITE=1 the files are rewritten with what came out: read the difference.
 """
 

@@ -85,18 +85,39 @@ def test_a_word_to_stand_from_who_does_not_lead_is_not_followed() -> None:
     assert [message.transfer for message in perform(raft, 0.1) if isinstance(message, VoteRequest)] == [True, True]
 
 
-def test_a_vote_given_is_not_taken_back_by_a_later_refusal_of_the_same_voter() -> None:
+def asking_of_five(now: float) -> Raft:
     members = Configuration(tuple(Member(f"s{number}", "a:1") for number in range(1, 6)))
     raft = Raft("s1", Restored(HardState(1), None, (bootstrap_entry(members),)), Settings(), random.Random(1), 0.0)
-    raft.handle_timer(3.0)
+    raft.handle_timer(now)
+    perform(raft, now)
+    return raft
+
+
+def grant(raft: Raft, term: int, *voters: str) -> None:
+    for voter in voters:
+        raft.receive(PreVoteResponse(sender=voter, target="s1", term=term, granted=True), 3.0)
     perform(raft, 3.0)
-    for voter in ("s2", "s3"):
-        raft.receive(PreVoteResponse(sender=voter, target="s1", term=2, granted=True), 3.0)
-    perform(raft, 3.0)
+
+
+def test_a_vote_given_is_not_taken_back_by_a_later_refusal_of_the_same_voter() -> None:
+    raft = asking_of_five(3.0)
+    grant(raft, 2, "s2", "s3")
     raft.receive(VoteResponse(sender="s2", target="s1", term=2, granted=True), 3.0)
     raft.receive(VoteResponse(sender="s2", target="s1", term=2, granted=False), 3.0)
     raft.receive(VoteResponse(sender="s3", target="s1", term=2, granted=True), 3.0)
     assert raft.role is Role.LEADER
+
+
+def test_a_late_vote_of_the_last_election_is_not_counted_with_the_pre_votes_for_the_next() -> None:
+    raft = asking_of_five(3.0)
+    grant(raft, 2, "s2", "s3")
+    raft.handle_timer(5.0)
+    perform(raft, 5.0)
+    assert raft.role is Role.PRE_CANDIDATE
+    grant(raft, 3, "s4")
+    raft.receive(VoteResponse(sender="s5", target="s1", term=2, granted=True), 5.1)
+    perform(raft, 5.1)
+    assert raft.role is Role.PRE_CANDIDATE
 
 
 def test_a_server_whose_disk_hangs_does_not_ask_for_votes() -> None:

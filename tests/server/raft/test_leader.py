@@ -125,6 +125,20 @@ def test_bug_13_no_read_is_served_before_the_leaders_own_entry_is_committed() ->
     assert [(read.context, read.index) for read in raft.take_effects(3.0).reads] == [(1, 2)]
 
 
+def test_bug_13_rounds_that_a_majority_answers_do_not_stand_in_for_that_commit() -> None:
+    raft = lead(make())
+    raft.read(1, 3.0)
+    raft.handle_timer(3.2)
+    perform(raft, 3.2)
+    acknowledge(raft, "s2", 1, round=2)
+    acknowledge(raft, "s3", 1, round=2)
+    assert raft.take_effects(3.2).reads == ()
+    acknowledge(raft, "s2", 2, round=2)
+    perform(raft, 3.2)
+    acknowledge(raft, "s2", 2, round=3)
+    assert [(read.context, read.index) for read in raft.take_effects(3.2).reads] == [(1, 2)]
+
+
 def test_bug_14_a_read_is_served_only_when_a_majority_answered_after_it_was_asked() -> None:
     raft = lead(make())
     acknowledge(raft, "s2", 2)
