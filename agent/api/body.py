@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -92,7 +93,7 @@ def _refuse_depth(value: Any) -> None:
 
 def _match_keys(value: Any, kind: Any, path: str) -> Any:
     """Rename keys to the struct's own spelling, down through structs, tuples of structs and maps of structs."""
-    info = msgspec.inspect.type_info(kind) if not isinstance(kind, msgspec.inspect.Type) else kind
+    info = _info(kind) if not isinstance(kind, msgspec.inspect.Type) else kind
     if isinstance(info, msgspec.inspect.UnionType):
         structs = [part for part in info.types if isinstance(part, msgspec.inspect.StructType)]
         return _match_keys(value, structs[0], path) if len(structs) == 1 and value is not None else value
@@ -105,8 +106,21 @@ def _match_keys(value: Any, kind: Any, path: str) -> Any:
     return value
 
 
+@cache
+def _info(kind: Any) -> msgspec.inspect.Type:
+    """Kept for each type of body, of which there are a few: to inspect a large one takes a millisecond."""
+    return msgspec.inspect.type_info(kind)
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type) -> dict[str, msgspec.inspect.Field]:
+    info = _info(kind)
+    fields = info.fields if isinstance(info, msgspec.inspect.StructType) else ()
+    return {field.encode_name.lower(): field for field in fields}
+
+
 def _match_struct(value: Mapping[str, Any], info: msgspec.inspect.StructType, path: str) -> dict[str, Any]:
-    fields = {field.encode_name.lower(): field for field in info.fields}
+    fields = _fields(info.cls)
     found: dict[str, Any] = {}
     for key, item in value.items():
         if info.tag_field and key.lower() == info.tag_field.lower():
