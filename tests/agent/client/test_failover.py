@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chowk.agent.client.link import DRAIN_S, REBALANCE_S, STAGGER_S
-from chowk.agent.client.pool import RPC_HOLD_S, TROUBLE_S, ServerClient
+from chowk.agent.client.pool import TROUBLE_S, ServerClient
 from chowk.core import errors
 from chowk.core.commands import Deregister
 from chowk.core.events import StreamFrame, Topic
@@ -357,18 +357,5 @@ def test_a_long_blocking_read_that_loses_its_server_late_goes_on_at_another() ->
             await servers[0].close()
             assert (await reading).meta.index == 1
             await client.close()
-
-    play(scene)
-
-
-def test_without_any_server_a_call_is_held_for_so_long_and_no_longer() -> None:
-    async def scene() -> None:
-        clock = ManualClock()
-        client = ServerClient(None, clock, random.Random(1))
-        started = asyncio.get_running_loop().time()
-        with pytest.raises(errors.Unavailable):
-            await client.call(CATALOG_NODES, Read(), timeout_s=0.05)
-        assert asyncio.get_running_loop().time() - started < RPC_HOLD_S
-        await client.close()
 
     play(scene)
