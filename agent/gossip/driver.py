@@ -158,7 +158,7 @@ class Gossip:
                 waiting.set_result("gossip ends here")
         await self._transport.close()
         if self._loop is not None:
-            self._save()
+            await self._save()
 
     @property
     def port(self) -> int:
@@ -186,7 +186,7 @@ class Gossip:
             async with asyncio.timeout(timeout_s):
                 self._feed().leave(self._clock.now())
                 await self._left.wait()
-        await asyncio.to_thread(self._save)
+        await self._save()
         return self._left.is_set()
 
     async def force_leave(self, name: str, prune: bool) -> None:
@@ -368,12 +368,13 @@ class Gossip:
         while True:
             await self._unsaved.wait()
             self._unsaved.clear()
-            await asyncio.to_thread(self._save)
+            await self._save()
             await self._clock.sleep(SNAPSHOT_INTERVAL_S)
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
         others = [one for one in self.members() if one.name != self.name and one.status != member.LEFT]
         # Alone, we would forget the last run's members, whom we may still look for.
         if others or self._left.is_set():
             addresses = tuple((one.address, one.port) for one in others)
-            write_snapshot(self._data_dir, Snapshot(addresses=addresses, left=self._left.is_set()))
+            snapshot = Snapshot(addresses=addresses, left=self._left.is_set())
+            await asyncio.to_thread(write_snapshot, self._data_dir, snapshot)

@@ -25,6 +25,9 @@ log = structlog.get_logger("chowk.gossip")
 INTERVAL_S: Final = 10.0
 """A report is sent at least so often."""
 
+SPACING_S: Final = 0.05
+"""Between two reports: the first change is told at once, those that follow it together."""
+
 RETRY_S: Final = 0.5
 TIMEOUT_S: Final = 5.0
 REAPED_MAX: Final = 4096
@@ -85,6 +88,7 @@ class MemberReporter:
                 log.debug("the server could not be told of the members", error=str(error))
                 await self._clock.sleep(RETRY_S)
                 continue
+            await self._clock.sleep(SPACING_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S):
                     await self._due.wait()

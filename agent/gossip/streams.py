@@ -47,13 +47,39 @@ class RefusedByPeer(ValueError):
         self.datacenter = datacenter
 
 
-class Conversation:
-    """One connection; `known` once a piece of the other end opened. The caller gives the deadline."""
+class OverBudget(ValueError):
+    """Too much is being read at the same time."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sealer: Sealer) -> None:
+
+class Budget:
+    """How many bytes conversations may hold together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+
+    def take(self, size: int) -> None:
+        """Hold `size` more. OverBudget when that is too much; nothing is held then."""
+        if self._used + size > self._limit:
+            raise OverBudget(f"what is being read would hold over {self._limit} bytes")
+        self._used += size
+
+    def give(self, size: int) -> None:
+        """Hold `size` less."""
+        self._used -= size
+
+
+class Conversation:
+    """One connection; `known` once a piece of the other end opened. The caller gives the deadline, and drops it."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sealer: Sealer, budget: Budget
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._sealer = sealer
+        self._budget = budget
+        self._held = 0
         self._challenge = b""
         self.known = False
         # What drain() let pass is the kernel's: the connection may be dropped at once, whatever the other end reads.
@@ -87,6 +113,8 @@ class Conversation:
 
     def drop(self) -> None:
         """End it, without waiting for what the other end does."""
+        self._budget.give(self._held)
+        self._held = 0
         self._writer.transport.abort()
 
     async def _send(self, message: bytes, channel: bytes) -> None:
@@ -110,6 +138,9 @@ class Conversation:
                 raise RefusedByPeer(_reason(code), label)
             if length > PIECE_BYTES + self._sealer.overhead:
                 raise Refused(sealed.MALFORMED)
+            if self.known:
+                self._budget.take(length)
+                self._held += length
             packet = await self._reader.readexactly(length)
             message += self._sealer.open(packet, channel, self._context(number, last))
             self.known = True

@@ -18,18 +18,21 @@ import structlog
 
 from chowk.agent.gossip.refusals import Refusals
 from chowk.agent.gossip.sealed import DATAGRAM, Refused, Sealer
-from chowk.agent.gossip.streams import BUFFER_BYTES, Conversation
+from chowk.agent.gossip.streams import BUFFER_BYTES, MESSAGE_BYTES_MAX, Budget, Conversation, OverBudget
 from chowk.core.runtime.sockets import PortTaken, bind_tcp, bind_udp
 from chowk.core.runtime.tasks import TaskOwner
 
 log = structlog.get_logger("chowk.gossip")
 
 DATAGRAM_BYTES_MAX: Final = 1400
-"""What we send at most, sealed: below every usual MTU. What we read is bounded by UDP itself (65,507 bytes)."""
+"""A packet of ours at most, sealed: below every usual MTU. Longer ones are not read further."""
 
 CONNECTIONS_MAX: Final = 64
 """Connections we answer at a time. One more pushes out the oldest that has not proved to be of the cluster yet; when all
 have, it is the new one that is closed."""
+
+HELD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of all questions that are being read, together; one that goes over it is refused."""
 
 STREAM_TIMEOUT_S: Final = 10.0
 """For a whole question and its answer, however slowly the other end sends: a trickle holds a connection no longer."""
@@ -65,6 +68,7 @@ class Transport:
         self._tasks = TaskOwner("gossip-streams")
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
+        self._budget = Budget(HELD_BYTES_MAX)
         self._closed = asyncio.Event()
         self._paused = False
         self._inbound: dict[asyncio.Task[None], Conversation] = {}
@@ -121,6 +125,10 @@ class Transport:
         """Called by the socket for each datagram."""
         self.counts["received"] += 1
         self.counts["received_bytes"] += len(packet)
+        if len(packet) > DATAGRAM_BYTES_MAX:
+            # None of ours is so long; what waits to be read stays small.
+            self._refusals.add("oversized", f"{sender[0]}:{sender[1]}", f"a packet of {len(packet)} bytes")
+            return
         try:
             payload = self._sealer.open(packet, DATAGRAM)
         except Refused as refused:
@@ -150,7 +158,7 @@ class Transport:
             raise ValueError(f"{to[0]!r} is no IP address")
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(to[0], to[1], limit=BUFFER_BYTES)
-            conversation = Conversation(reader, writer, self._sealer)
+            conversation = Conversation(reader, writer, self._sealer, Budget(MESSAGE_BYTES_MAX))
             try:
                 return await conversation.ask(question)
             finally:
@@ -160,7 +168,7 @@ class Transport:
         if self._tcp is None or not self._make_room():
             writer.transport.abort()
             return
-        conversation = Conversation(reader, writer, self._sealer)
+        conversation = Conversation(reader, writer, self._sealer, self._budget)
         task = self._tasks.spawn(self._answer(conversation, writer), "answer")
         self._inbound[task] = conversation
         task.add_done_callback(self._forget)
@@ -192,6 +200,8 @@ class Transport:
                 await conversation.answer(await self._serve(question, sender))
         except Refused as refused:
             self.refuse(refused, sender)
+        except OverBudget as error:
+            self._refusals.add("over-budget", f"{sender[0]}:{sender[1]}", str(error))
         except TimeoutError:
             self._refusals.add("slow", f"{sender[0]}:{sender[1]}", f"the stream took over {self._stream_timeout_s:g} s")
         except asyncio.IncompleteReadError as error:

@@ -118,6 +118,7 @@ def test_a_flood_of_garbage_and_foreign_packets_is_counted_and_the_cluster_is_st
                     await asyncio.sleep(0)
             await until(lambda: one.count(KEYS_DIFFER) == 50 and sum(one.refusals.counts.values()) == 250)
             assert (one.count(NOT_ENCRYPTED), one.count(OTHER_DATACENTER)) == (50, 50)
+            assert one.count("oversized") >= 50
             two.transport.send(b"still here", one.address)
             assert await one.got.get() == b"still here"
             assert one.got.empty()
@@ -280,5 +281,18 @@ def test_a_taken_port_is_named_for_udp_as_for_tcp() -> None:
             one.transport.port = port
             with pytest.raises(PortTaken, match=rf"serf_lan.*udp port {port} .*taken"):
                 await one.transport.start()
+
+    run(body)
+
+
+def test_members_that_send_too_much_at_once_are_refused_and_what_they_held_is_free_again() -> None:
+    async def body() -> None:
+        one, two = End(), End()
+        longest = bytes(streams.MESSAGE_BYTES_MAX)
+        async with ends(one, two):
+            asked = [two.transport.ask(longest, one.address, 10) for _ in range(8)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert one.count("over-budget") == sum(answer != longest for answer in answers) > 0
+            assert await two.transport.ask(longest, one.address, 10) == longest
 
     run(body)
