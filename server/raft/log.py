@@ -41,11 +41,11 @@ class RaftLog:
         return None
 
     def between(self, first: int, last: int) -> list[Entry]:
-        """The entries `first` to `last`, both included, as far as they are here."""
+        """The entries `first` to `last`, both included, as far as they are here; none when `last` is before."""
         start = first - self._anchor_index - 1
         if start < 0:
             raise BrokenInvariant(f"entry {first} was compacted (the log begins after {self._anchor_index})")
-        return self._entries[start : last - self._anchor_index]
+        return self._entries[start : max(start, last - self._anchor_index)]
 
     def bytes_between(self, first: int, last: int) -> int:
         """The size of the entries `first` to `last`."""

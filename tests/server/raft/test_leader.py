@@ -161,3 +161,17 @@ def test_bug_20_a_leader_that_leaves_does_not_count_itself() -> None:
     assert raft.commit_index == 2
     acknowledge(raft, "s3", index)
     assert (raft.commit_index, raft.role) == (index, Role.FOLLOWER)
+
+
+def test_after_a_change_of_members_the_lease_begins_again_with_a_round_of_the_new_voters() -> None:
+    raft = lead(make())
+    acknowledge(raft, "s2", 2, round=1)
+    perform(raft)
+    assert raft.has_lease(3.1)
+    raft.change_configuration(MEMBERS.joined_by(Member("s4", "s4:1")), 3.1)
+    perform(raft, 3.1)
+    assert not raft.has_lease(3.1)
+    acknowledge(raft, "s2", 2, round=2)
+    assert not raft.has_lease(3.1)
+    acknowledge(raft, "s4", 0, round=2)
+    assert raft.has_lease(3.1)
