@@ -198,7 +198,7 @@ class RpcConnection(asyncio.Protocol):
 
     async def ping(self, timeout_s: float) -> None:
         """Return when the peer has answered. The peer's `refusal`, Unavailable, or DeadlineExceeded."""
-        self._open_call()
+        self._require_open()
         future: asyncio.Future[None] = self._loop.create_future()
         self._pongs.append(future)
         self._send(frames.encode(frames.PING, 0))
@@ -253,12 +253,15 @@ class RpcConnection(asyncio.Protocol):
     # --- frames
 
     def _open_call(self) -> int:
+        self._require_open()
+        self._next_call += 1
+        return self._next_call
+
+    def _require_open(self) -> None:
         if self.refusal is not None:
             raise self.refusal
         if self.closed:
             raise errors.Unavailable(f"connection to {self.peer.name} is closed")
-        self._next_call += 1
-        return self._next_call
 
     def _send(self, frame: bytearray) -> None:
         self._sent = True

@@ -311,7 +311,8 @@ async def dial_tcp(
                 ssl=context,
                 server_hostname="" if context else None,
             )
-            prepare(transport.get_extra_info("socket"))
+            if not connection.closed:
+                prepare(transport.get_extra_info("socket"))
             await connection.ping(timeout_s)
     except ssl.SSLError as error:
         raise errors.PermissionDenied(f"{address}: {_words_of(error)}") from error
@@ -358,7 +359,7 @@ def prepare(sock: socket.socket) -> None:
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit():
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise errors.InvalidRequest(f"{address!r} is not host:port")
     return host, int(port)
 
