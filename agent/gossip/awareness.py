@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class Awareness:
-    """`score` 0 is healthy. It rises when own probes fail without a word from the helpers, when others suspect us, when we were
-    stalled; it falls with each probe that is answered. Timeouts grow with it.
+    """`score` 0 is healthy. It rises when own probes fail without a word from the helpers, when others suspect us, when we
+    were stalled; it falls with each probe that is answered. Timeouts grow with it.
     """
 
     def __init__(self, max_score: int) -> None:

@@ -1,7 +1,7 @@
 """Bytes to gossip's messages and back. Pure and total: whatever the bytes, the outcome is messages or MalformedPacket.
 
-A packet is a msgpack array of messages, put together from parts that were encoded once, so that a broadcast costs its encoding
-once however often it is sent. Called by `core` and what it is made of.
+A packet is a msgpack array of messages, put together from parts that were encoded once, so that a broadcast costs its
+encoding once however often it is sent. Called by `core` and what it is made of.
 """
 
 from __future__ import annotations

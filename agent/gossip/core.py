@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from chowk.agent.gossip.codec import decode_packet
+from chowk.agent.gossip.codec import decode_packet, encode_message, join_parts
 from chowk.agent.gossip.effects import Address, Effect, LeaveDone, UserMessage
 from chowk.agent.gossip.errors import GossipError, MalformedPacket
 from chowk.agent.gossip.events import Events
@@ -34,7 +34,7 @@ from chowk.agent.gossip.messages import (
 )
 from chowk.agent.gossip.post import Post
 from chowk.agent.gossip.probing import Prober
-from chowk.agent.gossip.roster import ALIVE, FAILED, STATE_NAMES, SUSPECT, Known
+from chowk.agent.gossip.roster import ALIVE, FAILED, KEPT, STATE_NAMES, SUSPECT, Known, said_by
 from chowk.agent.gossip.settings import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_TAGS_BYTES, Settings
 from chowk.agent.gossip.timers import Timer, TimerQueue
 from chowk.core.records import member
@@ -42,8 +42,8 @@ from chowk.core.records.member import Member
 
 
 class GossipCore:
-    """`me` is this agent: a unique name (<= 128 bytes), the IP address and port its gossip is reached at, its tags (`dc` is taken
-    from the settings where it is missing; <= 512 bytes in all). Times are seconds of one monotonic clock.
+    """`me` is this agent: a unique name (<= 128 bytes), the IP address and port its gossip is reached at, its tags (`dc` is
+    taken from the settings where it is missing; <= 512 bytes in all). Times are seconds of one monotonic clock.
     """
 
     def __init__(self, me: Member, settings: Settings, rng: random.Random, now: float) -> None:
@@ -122,7 +122,7 @@ class GossipCore:
         return self._post.counters | gauges
 
     def describe(self) -> dict[str, Any]:
-        """What it knows, for people and tests: {"name", "incarnation", "health", "time", "members": {name: (state, incarnation)}}."""
+        """What it knows, for people and tests; `members` is {name: (state, incarnation)}."""
         membership = self._membership
         return {
             "name": membership.me.name,
@@ -142,7 +142,7 @@ class GossipCore:
         return self._exchanges.join(address, now)
 
     def leave(self, now: float) -> None:
-        """Go in peace: tell it, then be gone. LeaveDone follows within twice `leave_spread_s`; at once where nobody is there."""
+        """Go in peace: tell it, then be gone. LeaveDone follows within twice `leave_spread_s`; at once where one is alone."""
         membership = self._membership
         if membership.gone or membership.me.status == member.LEAVING:
             return
@@ -253,19 +253,24 @@ class GossipCore:
         self._last_gossip = now
         roster = self._membership.roster
         targets = self._membership.gossip_turns.take(self._settings.gossip_nodes)
-        if not targets and not roster.count(FAILED):
+        # Someone silent may only have been out of reach: now and then he hears what is said of him, and refutes.
+        silent = [known for known in roster.in_state(FAILED) if now - known.since < self._settings.gossip_to_dead_s]
+        silent += roster.in_state(SUSPECT) + roster.in_state(KEPT)
+        if silent and self._rng.randrange(len(silent) + len(targets) + 1) < len(silent):
+            targets.append(self._rng.choice(silent))
+        if not targets and not roster.live_count():
             self._post.queue.clear()
-        # Someone lately failed may only have been out of reach: he hears what is said of him, and refutes.
-        failed = [known for known in roster.in_state(FAILED) if now - known.since < self._settings.gossip_to_dead_s]
-        if failed and self._rng.randrange(len(failed) + roster.live_count() + 1) < len(failed) * len(targets):
-            targets.append(self._rng.choice(failed))
         for known in targets:
             self._post.send_broadcasts(known.address)
 
 
 def check_member(me: Member) -> None:
-    """GossipError where `me` cannot be told in one packet."""
+    """GossipError where others would not take what `me` says of itself."""
     if not 0 < len(me.name.encode()) <= MAX_NAME_BYTES:
         raise GossipError(f"a node name has 1 to {MAX_NAME_BYTES} bytes, not {len(me.name.encode())}")
     if tags_bytes(me.tags) > MAX_TAGS_BYTES:
         raise GossipError(f"the tags have {tags_bytes(me.tags)} bytes; the limit is {MAX_TAGS_BYTES}")
+    try:
+        decode_packet(join_parts([encode_message(said_by(me, 1))]))
+    except MalformedPacket as error:
+        raise GossipError(f"member {me.name} cannot be told to others: {error}") from None

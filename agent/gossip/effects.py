@@ -18,8 +18,8 @@ class SendDatagram(msgspec.Struct, frozen=True):
 
 
 class OpenExchange(msgspec.Struct, frozen=True):
-    """Dial `address` by TCP, send `request`, read one answer, all within `timeout_s`; then call `exchange_answered(id, answer,
-    now)` or `exchange_failed(id, reason, now)`, in any case exactly once. The other side answers by `serve_exchange`."""
+    """Dial `address` by TCP, send `request`, read one answer, all within `timeout_s`; then call `exchange_answered(id,
+    answer, now)` or `exchange_failed(id, reason, now)`, exactly once. The other side answers by `serve_exchange`."""
 
     id: int
     address: Address

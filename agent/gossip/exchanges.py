@@ -205,7 +205,7 @@ class Exchanges:
 
     def _sync_once(self, now: float) -> None:
         if not self._membership.gone:
-            for known in self._membership.roster.sample_live(self._rng, 1):
+            for known in self._membership.roster.sample_alive(self._rng, 1):
                 self._sync_with(known, now)
 
     def _reconnect_round(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """The rules of who is alive, suspect, failed, left or kept, and what each claim on the wire changes about it.
 
-A higher incarnation is newer truth; only the member itself raises its own, to refute. At the same incarnation alive < suspect <
-failed < left. A claim to a name or node id that another live member holds is refused and told as a NameConflict.
+A higher incarnation is newer truth; only the member itself raises its own, to refute. At the same incarnation alive <
+suspect < failed < left. A claim to a name or node id that another live member holds is refused and told as a NameConflict.
 Called by `core`, `probing` and `exchanges`; owns the Roster.
 """
 
@@ -28,7 +28,7 @@ from chowk.agent.gossip.messages import (
 )
 from chowk.agent.gossip.post import Post
 from chowk.agent.gossip.preservation import Preservation
-from chowk.agent.gossip.roster import ALIVE, FAILED, KEPT, LEFT, SUSPECT, Known, Roster, said_by
+from chowk.agent.gossip.roster import ALIVE, FAILED, KEPT, LEFT, LIVE, SUSPECT, Known, Roster, said_by
 from chowk.agent.gossip.settings import MAX_MEMBERS, MAX_TAGS_BYTES, Settings
 from chowk.agent.gossip.suspicion import Suspicion
 from chowk.agent.gossip.timers import Timer, TimerQueue
@@ -66,8 +66,8 @@ class Membership:
         self.gone = False
         self.awareness = Awareness(settings.max_health)
         self.roster = Roster()
-        self.probe_turns = Turns(self.roster, rng)
-        self.gossip_turns = Turns(self.roster, rng)
+        self.probe_turns = Turns(self.roster, LIVE, rng)
+        self.gossip_turns = Turns(self.roster, (ALIVE,), rng)
         self.preservation = Preservation(settings, self.roster, me.is_server)
         self._suspicions: dict[str, tuple[Suspicion, Timer]] = {}
         self._tombstones: dict[str, tuple[int, float]] = {}
@@ -109,7 +109,7 @@ class Membership:
         self._post.tell(MemberChanged(self.me))
 
     def news_for(self, known: Known) -> list[Message]:
-        """What a member must hear first when we talk to it: that it is suspect or gone, so that it refutes (Lifeguard's buddy)."""
+        """What a member must hear when we talk to it: that it is suspect or gone, so that it refutes (Lifeguard's buddy)."""
         said = known.said
         if known.state in (SUSPECT, KEPT):
             return [Suspect(said.incarnation, said.name, self.me.name)]
@@ -147,6 +147,9 @@ class Membership:
 
     def alive(self, said: Alive, now: float) -> None:
         """A member says this of itself, or did."""
+        known = self.roster.get(said.name)
+        if known is not None and said.incarnation <= known.said.incarnation and said.tags.get("id", "") == known.id:
+            return  # Most of what comes by is this: known already.
         if self.problem_of(said):
             self._post.count("foreign_members")
             return
@@ -156,9 +159,7 @@ class Membership:
             return
         if said.name == self.me.name:
             self._own_alive(said, now)
-            return
-        known = self.roster.get(said.name)
-        if known is None:
+        elif known is None:
             self._meet(said, now)
         elif said.incarnation > known.said.incarnation:
             self._settle(known, said, ALIVE, now)
@@ -179,12 +180,7 @@ class Membership:
                 self._await_verdict(known, suspicion, max(now, suspicion.deadline()))
                 self._post.broadcast(name, Suspect(incarnation, name, by))
         elif known.state == ALIVE:
-            bounds = self._settings.suspicion_bounds(self.size)
-            suspicion = Suspicion(by, now, bounds, self._settings.confirmations(self.size))
-            self.roster.change(known, known.said, SUSPECT, now)
-            self.preservation.observe(now)
-            self._await_verdict(known, suspicion, suspicion.deadline())
-            self._post.broadcast(name, Suspect(incarnation, name, by))
+            self._accuse(known, by, self._settings.confirmations(self.size), now)
 
     def dismiss(self, claim: Gone, now: float) -> None:
         """`claim.name` is gone, in the way that `claim.how` says."""
@@ -204,7 +200,11 @@ class Membership:
             self._judge(known, claim, now)
 
     def merge(self, states: tuple[MemberState, ...], by: str, now: float) -> None:
-        """All that another knows. That it holds someone failed is a suspicion to those who hold him alive: he may refute."""
+        """All that another knows. That it holds someone failed is a suspicion to those who hold him alive: he may refute.
+
+        Who knew nobody is a newcomer: all but he know this already, and he does not tell it to them again.
+        """
+        newcomer = len(self.roster) == 0
         for one in states:
             said = one.alive
             if said.name == self.me.name and one.state in (FAILED, LEFT):
@@ -221,6 +221,9 @@ class Membership:
             else:
                 self.alive(said, now)
                 self.suspect(said.name, said.incarnation, by, now)
+        if newcomer:
+            self._post.queue.clear()
+            self._post.broadcast(self.me.name, self.said())
 
     def states(self, now: float) -> tuple[MemberState, ...]:
         """All that we know, ourselves first."""
@@ -236,8 +239,9 @@ class Membership:
         if not self.roster.count(KEPT) or self.preservation.withholds(now):
             return
         for known in self.roster.in_state(KEPT):
+            wanted = 0 if known.condemned else self._settings.confirmations(self.size)
             self._settle(known, known.said, ALIVE, now)
-            self.suspect(known.name, known.said.incarnation, self.me.name, now)
+            self._accuse(known, self.me.name, wanted, now)
 
     def answered(self, known: Known, now: float) -> None:
         """A member answered us itself: who was kept is so no more."""
@@ -305,6 +309,14 @@ class Membership:
         self._await_reaping(known)
         self._post.tell(MemberChanged(known.member()))
 
+    def _accuse(self, known: Known, by: str, wanted: int, now: float) -> None:
+        """Make a live member a suspect; `wanted` confirmations would bring the verdict soonest."""
+        suspicion = Suspicion(by, now, self._settings.suspicion_bounds(self.size), wanted)
+        self.roster.change(known, known.said, SUSPECT, now)
+        self.preservation.observe(now)
+        self._await_verdict(known, suspicion, suspicion.deadline())
+        self._post.broadcast(known.name, Suspect(known.said.incarnation, known.name, by))
+
     def _judge(self, known: Known, claim: Gone, now: float) -> None:
         """The verdict on a live member that does not answer: failed, or left where it was about to, or kept."""
         if known.said.leaving:
@@ -313,6 +325,7 @@ class Membership:
         elif self.preservation.withholds(now):
             if known.state != KEPT:
                 self._settle(known, known.said, KEPT, now)
+            known.condemned |= claim.by != self.me.name
         else:
             self._post.broadcast(claim.name, claim)
             self.preservation.failed(known, now)

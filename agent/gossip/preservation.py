@@ -2,16 +2,17 @@
 
 A verdict on a suspect is withheld (the member is `kept`) when both hold:
 
-* *Much is lost at once*: at least 4 others were there within the window, and half of them or more are out of reach: suspects,
-  kept ones, and those that failed within the window. A small side of a large cluster cannot probe all the others before the
-  first suspicion ends, so it may also judge from a sample: at least 8 members probed lately, three quarters of them silent.
+* *Much is lost at once*: at least 4 others were there within the window, and half of them or more are out of reach:
+  suspects, kept ones, and those that failed within the window. A small side of a large cluster cannot probe all the others before the
+  first suspicion ends, so it may also judge from a sample: of at least 4 members probed since the wave began, three quarters
+  are silent.
 * *We are the minority*: no majority of the servers known is within our reach (heard of directly since the wave began). The
   servers decide, not the heads: the side with their majority has the leader, so only its verdicts change the catalog, and a
   rack of clients that really died must leave the catalog in seconds. Where no servers are known, heads are counted.
 
 Hence three nodes that lose one judge as ever (fewer than 4 others), a majority fails its minority, an even split is kept on
-both sides. Someone who is kept is still probed. Once we reach a majority again (or not much is lost any more) those that stay
-silent are judged anew. All this ends after `preservation_limit_s`: those who really died do not haunt a view forever.
+both sides. Someone who is kept is still probed. Once we reach a majority again (or not much is lost any more) those that
+stay silent are judged anew. All this ends after `preservation_limit_s`: those who really died do not haunt a view forever.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from chowk.agent.gossip.settings import Settings
 
 FEWEST_OTHERS: Final = 4
 SAMPLE_SIZE: Final = 16
-SAMPLE_FEWEST: Final = 8
+SAMPLE_FEWEST: Final = 4
 SAMPLE_SILENT: Final = 0.75
 MAX_FAILURES: Final = 16_384
 
@@ -96,14 +97,17 @@ class Preservation:
 
     def _servers_heard(self, now: float) -> int:
         """Servers that answered or asked us since losing began: those not probed since may be lost as well."""
-        oldest = now - self._settings.preservation_window_s
-        start = max(oldest, self._wave_start if self._wave_start is not None else oldest)
+        start = self._sample_start(now)
         return sum(known.state == ALIVE and known.heard >= start for known in self._roster.servers())
 
     def _sample_is_silent(self, now: float) -> bool:
-        oldest = now - self._settings.preservation_window_s
-        outcomes = [answered for at, answered in self._sample.values() if at >= oldest]
+        start = self._sample_start(now)
+        outcomes = [answered for at, answered in self._sample.values() if at >= start]
         return len(outcomes) >= SAMPLE_FEWEST and outcomes.count(False) >= SAMPLE_SILENT * len(outcomes)
+
+    def _sample_start(self, now: float) -> float:
+        oldest = now - self._settings.preservation_window_s
+        return oldest if self._wave_start is None else max(oldest, self._wave_start)
 
     def _forget_old_failures(self, now: float) -> None:
         oldest = now - self._settings.preservation_window_s

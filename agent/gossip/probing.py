@@ -1,7 +1,7 @@
 """Probing: who is pinged when, by which ways, and what an answer or its absence means (SWIM 3 and 4.3, Lifeguard IV-A).
 
-Each round the next members of a shuffled order are pinged. Who does not answer in time is pinged through others and by TCP; at
-the round's end it is suspect. Helpers that hear us but not the target say so (nack): where not even they do, the fault is
+Each round the next members of a shuffled order are pinged. Who does not answer in time is pinged through others and by
+TCP; at the round's end it is suspect. Helpers that hear us but not the target say so (nack): where not even they do, the fault is
 likelier ours. Called by `core`.
 """
 
@@ -90,8 +90,12 @@ class Prober:
             self._post.count("misdirected_pings")
             return
         known = membership.roster.get(message.source)
-        if known is None or known.address != sender:
-            self._post.send(sender, (Ack(message.sequence),))
+        if known is None:
+            self._post.send_bare(sender, (Ack(message.sequence),))
+            return
+        if known.address != sender:
+            # From another of its addresses, or from a copy of it: it shall know where we believe it to be.
+            self._post.send_bare(sender, (Ack(message.sequence), known.said))
             return
         # The news goes first: it was given before this ping, which proves that he is there.
         self._post.send(sender, (Ack(message.sequence), *membership.news_for(known)))
@@ -161,7 +165,7 @@ class Prober:
         probe = self._probes[sequence]
         target = probe.target
         probe.timer = self._timers.schedule(max(now, end), partial(self._over, sequence))
-        helpers = self._membership.roster.sample_live(self._rng, self._settings.indirect_checks, target.name)
+        helpers = self._membership.roster.sample_alive(self._rng, self._settings.indirect_checks, target.name)
         probe.helpers = len(helpers)
         host, port = target.address
         for helper in helpers:
@@ -172,8 +176,9 @@ class Prober:
         probe = self._probes.pop(sequence)
         membership, target = self._membership, probe.target
         self._post.count("probes_failed")
-        missing = probe.helpers - probe.nacks
-        membership.awareness.apply(missing if probe.helpers else 1)
+        if not probe.helpers or probe.nacks < probe.helpers:
+            # Once a probe, not once a nack: the helpers may have died with the target, and a rack's death must not slow us down.
+            membership.awareness.apply(1)
         membership.preservation.probed(target.name, False, now)
         if target.said.incarnation == probe.incarnation:
             membership.suspect(target.name, probe.incarnation, membership.me.name, now)

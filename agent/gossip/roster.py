@@ -27,12 +27,14 @@ LIVE: Final = (ALIVE, SUSPECT, KEPT)
 class Known:
     """A member as known here: its last Alive (`said`), its state and since when."""
 
-    __slots__ = ("heard", "position", "said", "since", "state")
+    __slots__ = ("condemned", "heard", "position", "said", "since", "state")
 
     def __init__(self, said: Alive, state: int, since: float) -> None:
         self.said = said
         self.state = state
         self.since = since
+        self.condemned = False
+        """Kept, although another said that it failed."""
         self.heard = float("-inf")
         """When it last answered or asked us itself."""
         self.position = -1
@@ -85,7 +87,7 @@ class Roster:
     def __init__(self) -> None:
         self._known: dict[str, Known] = {}
         self._names: list[str] = []
-        self._live: list[Known] = []
+        self._alive: list[Known] = []
         self._by_id: dict[str, str] = {}
         self._servers: dict[str, Known] = {}
         self._in_state: tuple[dict[str, Known], ...] = tuple({} for _ in STATE_NAMES)
@@ -104,7 +106,7 @@ class Roster:
 
     def live_count(self) -> int:
         """How many are live, without ourselves."""
-        return len(self._live)
+        return sum(len(self._in_state[state]) for state in LIVE)
 
     def servers(self) -> Iterable[Known]:
         """Those that run a server."""
@@ -126,7 +128,7 @@ class Roster:
     def change(self, known: Known, said: Alive, state: int, since: float) -> None:
         """It says something else of itself, or is in another state."""
         self._exit(known)
-        known.said, known.state, known.since = said, state, since
+        known.said, known.state, known.since, known.condemned = said, state, since, False
         self._enter(known)
 
     def forget(self, known: Known) -> None:
@@ -146,14 +148,9 @@ class Roster:
         """Those in a state, the latest last."""
         return list(self._in_state[state].values())
 
-    def sample_live(self, rng: random.Random, count: int, without: str = "") -> list[Known]:
-        """Up to `count` different live members at random, `without` one of them."""
-        population = len(self._live)
-        if population <= count + 1:
-            found = [known for known in self._live if known.name != without]
-            rng.shuffle(found)
-            return found[:count]
-        picked = (self._live[index] for index in rng.sample(range(population), count + 1))
+    def sample_alive(self, rng: random.Random, count: int, without: str = "") -> list[Known]:
+        """Up to `count` different members at random of those that are alive beyond doubt, `without` one of them."""
+        picked = rng.sample(self._alive, min(count + 1, len(self._alive)))
         return [known for known in picked if known.name != without][:count]
 
     def _enter(self, known: Known) -> None:
@@ -165,19 +162,19 @@ class Roster:
             holder = self._known.get(self._by_id.get(known.id, ""))
             if holder is None or not holder.is_live or known.is_live:
                 self._by_id[known.id] = known.name
-        if known.is_live:
-            known.position = len(self._live)
-            self._live.append(known)
+        if known.state == ALIVE:
+            known.position = len(self._alive)
+            self._alive.append(known)
 
     def _exit(self, known: Known) -> None:
         del self._in_state[known.state][known.name]
         if known.is_server:
             self.server_counts[known.state] -= 1
             del self._servers[known.name]
-        if known.is_live:
+        if known.state == ALIVE:
             # The last one takes its place, so that leaving costs the same however many there are.
-            last = self._live.pop()
+            last = self._alive.pop()
             if last is not known:
-                self._live[known.position] = last
+                self._alive[known.position] = last
                 last.position = known.position
             known.position = -1

@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return shortest, shortest * self.suspicion_max_factor
 
     def confirmations(self, members: int) -> int:
-        """How many independent confirmations bring a suspicion down to its shortest time; 0 where too few could give them."""
+        """How many confirmations by others bring a suspicion down to its shortest time; 0 where too few could give them."""
         wanted = max(0, self.suspicion_mult - 2)
         return wanted if members - 2 >= wanted else 0
 

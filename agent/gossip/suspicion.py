@@ -1,4 +1,4 @@
-"""Lifeguard's dynamic suspicion timeout (section IV-B): it starts long and shrinks as others, on their own, suspect the same."""
+"""Lifeguard's dynamic suspicion timeout (section IV-B): long at first, shorter as others, on their own, suspect the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 class Suspicion:
-    """Of one member, from `start` on; `confirmed(by)` for each that says the same. The first is `by`, who never counts again."""
+    """Of one member, from `start` on; `confirm(by)` for each that says the same. The first is `by`, who never counts again."""
 
     def __init__(self, by: str, start: float, bounds: tuple[float, float], wanted: int) -> None:
         self.by = by
