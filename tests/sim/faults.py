@@ -54,7 +54,8 @@ class Faults:
         self._end(power_lost=True)
 
     def _end(self, *, power_lost: bool) -> None:
-        server = self._running()
+        writing = [server for server in self._world.running() if server.is_writing]
+        server = self._rng.choice(writing) if writing and self._rng.random() < 0.5 else self._running()
         if server is not None:
             server.kill(power_lost=power_lost)
             self._world.agenda.after(self._rng.uniform(*RESTART_AFTER_S), self._restart, server)

@@ -74,7 +74,7 @@ class Network:
             else:
                 arrived()
                 if not self.is_calm and self._rng.random() < self._profile.duplicate:
-                    self._agenda.after(self.delay() * 20, arrived)
+                    self._agenda.after(self._rng.uniform(0.0, LATE_S), arrived)
 
         self._agenda.after(self.delay(), chunk, 1)
 

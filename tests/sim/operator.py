@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from chowk.server.raft.errors import ChangeRefused, NotLeading
 from chowk.server.raft.records import Configuration, Member
+from chowk.server.raft.state import Role
 
 if TYPE_CHECKING:
     from sim.server import Server
     from sim.world import World
 
+STEP_S: Final = 0.05
+NEW_LEADERS_ASKED: Final = 0.5
 VOTERS_MAX: Final = 5
 MEMBERS_MAX: Final = 6
 RETIRED_AFTER_S: Final = (0.5, 8.0)
@@ -30,14 +33,21 @@ class Operator:
             world.agenda.after(1.0, self._next)
 
     def _next(self) -> None:
+        """Now and then any leader is asked; one that has only just won is asked more often, since it must refuse."""
         if self._world.is_calm:
             return
+        rng, every_s = self._rng, self._world.profile.members_every_s
         leaders = [
-            server for server in self._world.running() if not server.paused and server.raft and server.raft.leads
+            server
+            for server in self._world.running()
+            if not server.paused and server.raft is not None and server.raft.role is Role.LEADER
         ]
-        if leaders:
-            self._change(self._rng.choice(leaders))
-        self._world.agenda.after(self._rng.uniform(0.2, 2.0) * self._world.profile.members_every_s, self._next)
+        new = [server for server in leaders if server.raft is not None and not server.raft.leads]
+        if new and rng.random() < NEW_LEADERS_ASKED:
+            self._change(rng.choice(new))
+        elif leaders and rng.random() < STEP_S / every_s:
+            self._change(rng.choice(leaders))
+        self._world.agenda.after(rng.uniform(0.2, 1.8) * STEP_S, self._next)
 
     def _change(self, leader: Server) -> None:
         raft = leader.raft

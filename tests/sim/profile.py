@@ -72,15 +72,15 @@ def draw(seed: int, kind: str = "") -> Profile:
             return drawn(voters=rng.choice((3, 3, 3, 5)), learners=rng.choice((0, 0, 1)), faults=ALL)
         case "members":
             return drawn(
-                voters=rng.choice((2, 3, 3, 4)),
-                faults=PROCESS + NETWORK,
-                members_every_s=0.9,
+                voters=rng.choice((2, 3, 4, 4)),
+                faults=PROCESS + NETWORK + NETWORK,
+                members_every_s=0.6,
                 snapshot_every=10,
-                trailing=2,
+                trailing=rng.choice((0, 2)),
             )
         case "elections":
             faults = (*PROCESS, *NETWORK, ("transfer", 6.0), ("slow_disk", 6.0))
-            return drawn(voters=rng.choice((3, 5, 5)), faults=faults, fault_every_s=0.9, late=0.02)
+            return drawn(voters=rng.choice((3, 5, 5)), faults=faults, fault_every_s=0.9, late=rng.choice((0.02, 0.15)))
         case "snapshots":
             faults = (*PROCESS, *NETWORK, ("slow_disk", 3.0))
             return drawn(
@@ -88,7 +88,10 @@ def draw(seed: int, kind: str = "") -> Profile:
                 snapshot_every=rng.choice((3, 6)),
                 trailing=rng.choice((0, 0, 2)),
                 late=0.03,
-                think_s=0.04,
+                duplicate=rng.choice((0.0, 0.5)),
+                chunks=rng.choice((3, 10)),
+                clients=6,
+                think_s=rng.choice((0.01, 0.04)),
             )
         case "jumps":
             return drawn(faults=ALL + JUMPS, sure_clocks=False)

@@ -138,6 +138,11 @@ class Server:
         self._reads.clear()
         self._reaching.clear()
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a crash now would tear something."""
+        return bool(self._writing) or self._saving is not None
+
     def resume(self) -> None:
         """After a pause everything that waited happens at once."""
         self.paused = False
@@ -416,7 +421,8 @@ class Server:
         self._receiving = True
 
         def saved(meta: SnapshotMeta) -> None:
-            self.world.invariants.snapshot_received(self)
+            if message.meta.index > self._core.commit_index:
+                self.world.invariants.snapshot_received(self)
             self._receive(message)
             ended(True)
             if self.raft is not None and self._core.snapshot == meta:

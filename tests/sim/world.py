@@ -28,7 +28,7 @@ from support.linearizability import Operation, is_linearizable
 
 STEPS_MAX: Final = 150_000
 CONVERGED_WITHIN_S: Final = 40.0
-SNAPSHOT_TIMEOUT_S: Final = 5.0
+SNAPSHOT_TIMEOUT_S: Final = 2.0
 ELECTION_TIMEOUT_S: Final = 1.0
 
 
@@ -126,7 +126,7 @@ class World:
                 ended(arrived)
 
         def answer(arrived: bool) -> None:
-            if not network.is_cut(target, sender):
+            if not network.is_cut(target, sender) and self.rng.random() >= network.drop:
                 self.agenda.after(network.delay(), tell, arrived)
 
         def arrived() -> None:
