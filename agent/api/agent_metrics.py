@@ -21,6 +21,7 @@ from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.core.records.check import STATUSES
+from chowk.core.records.member import STATUSES as MEMBER_STATUSES
 
 PROXY_STATES: Final = ("running", "starting", "manual", "unlaunched")
 
@@ -42,6 +43,7 @@ class AgentCollector:
         proxies = self._context.proxies.status() if self._context.proxies is not None else ()
         states = Counter(proxy.state for proxy in proxies)
         yield _labelled("chowk_agent_proxies", "Sidecars of this agent by state.", "state", PROXY_STATES, states)
+        yield from self._gossip()
         reports = [proxy.report for proxy in proxies if proxy.report is not None]
         for name, text in (
             ("inbound_connections_open", "Connections open into the sidecars' services."),
@@ -49,6 +51,24 @@ class AgentCollector:
             ("handshake_failures_total", "TLS handshakes that failed, since the sidecars' start."),
         ):
             yield _gauge(f"chowk_proxies_{name}", text, sum(getattr(report, name) for report in reports))
+
+    def _gossip(self) -> Iterator[Metric]:
+        if self._context.gossip is None:
+            return
+        stats = self._context.gossip.stats()
+        statuses = Counter({status: int(stats.get(f"members_{status}", 0)) for status in MEMBER_STATUSES})
+        yield _labelled("chowk_gossip_members", "Members by status.", "status", MEMBER_STATUSES, statuses)
+        for name, text in (
+            ("members_kept", "Members held alive on purpose, though out of reach."),
+            ("health", "How much gossip doubts itself (0: not at all)."),
+            ("packets_sent_bytes", "Bytes sent by UDP since the start."),
+            ("packets_received_bytes", "Bytes received by UDP since the start."),
+            ("packets_not_read", "Packets dropped because too many waited."),
+        ):
+            yield _gauge(f"chowk_gossip_{name}", text, int(stats.get(name, 0)))
+        # The reasons are a fixed set of ours.
+        refused = sum(int(value) for name, value in stats.items() if name.startswith("refused_"))
+        yield _gauge("chowk_gossip_refused", "Packets and streams refused since the start.", refused)
 
 
 async def metrics(request: ApiRequest) -> web.Response:

@@ -39,7 +39,13 @@ class Asked:
         return 1
 
     def stats(self) -> dict[str, str]:
-        return {"members": "2"}
+        return {
+            "members": "2",
+            "members_alive": "1",
+            "members_failed": "1",
+            "refused_malformed": "3",
+            "refused_slow": "4",
+        }
 
     async def force_leave(self, name: str, prune: bool) -> None:
         if name == "n1":
@@ -156,8 +162,11 @@ def test_an_event_that_makes_no_sense_is_refused(tmp_path: Path, query: str) -> 
     with_gossip(tmp_path, body)
 
 
-def test_info_has_gossips_counters(tmp_path: Path) -> None:
-    async def body(api: Api, _gossip: Asked) -> None:
-        assert (await api.get("/v1/agent/self")).json()["Stats"]["serf_lan"] == {"members": "2"}
+def test_info_and_metrics_have_gossips_counters(tmp_path: Path) -> None:
+    async def body(api: Api, gossip: Asked) -> None:
+        assert (await api.get("/v1/agent/self")).json()["Stats"]["serf_lan"] == gossip.stats()
+        shown = (await api.get("/v1/agent/metrics?format=prometheus")).text
+        assert 'chowk_gossip_members{status="failed"} 1.0' in shown
+        assert "chowk_gossip_refused 7.0" in shown
 
     with_gossip(tmp_path, body)

@@ -254,3 +254,16 @@ def test_one_that_stays_refused_gives_up_and_says_what_to_do() -> None:
             assert one.me.id == node_id("n1")
 
     run(body)
+
+
+def test_a_cluster_lives_on_ipv6_too() -> None:
+    async def body() -> None:
+        here = {"bind_addr": "::1", "advertise_addr": "::1"}
+        one, two = make("n1", **here), make("n2", **here)
+        async with running(one, two, joined=False):
+            assert await two.join([f"[::1]:{one.port}"]) == 1
+            await until(one, lambda: status(one, "n2") == ALIVE)
+            await two.close()
+            await until(one, lambda: status(one, "n2") == FAILED)
+
+    run(body)
