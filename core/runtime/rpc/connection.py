@@ -357,7 +357,7 @@ class RpcConnection(asyncio.Protocol):
             self._quiet_ticks += 1
             self._silent_ticks += 1 if expecting else 0
         if self._silent_ticks >= SILENT_TICKS_MAX:
-            log.warning("rpc peer is silent", peer=self.peer.name, seconds=self._silent_ticks * TICK_S)
+            log.warning("rpc peer is silent", peer=self.peer.name, seconds=round(self._silent_ticks * TICK_S, 1))
             self.abort()
             return
         if self._silent_ticks or self._quiet_ticks >= IDLE_PING_TICKS:

@@ -91,6 +91,7 @@ class TcpListener:
         self._tasks = TaskOwner("rpc-tcp")
         self._handshakes = asyncio.Semaphore(HANDSHAKES_MAX)
         self._clients: Counter[str] = Counter()
+        self._accepted = 0
         self._silent: dict[_Newcomer, None] = {}
         self._socket: socket.socket | None = None
 
@@ -138,20 +139,27 @@ class TcpListener:
             asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
 
     def _admit(self, sock: socket.socket, client: str, name: str) -> None:
-        if self._clients.total() >= CONNECTIONS_MAX or self._clients[client] >= CONNECTIONS_PER_CLIENT_MAX:
+        if self._accepted >= CONNECTIONS_MAX or self._clients[client] >= CONNECTIONS_PER_CLIENT_MAX:
             self.refusals.add(TOO_MANY, name, f"over {CONNECTIONS_PER_CLIENT_MAX} of it, or {CONNECTIONS_MAX} in all")
             sock.close()
             return
         if len(self._silent) >= SILENT_MAX:
-            oldest = next(iter(self._silent))
-            self.refusals.add(PUSHED_OUT, oldest.name, "it had said nothing, and made room for a newer one")
-            oldest.drop()
+            self._push_out()
         self._clients[client] += 1
+        self._accepted += 1
         sock.setblocking(False)
         prepare(sock)
         newcomer = _Newcomer(self, sock, client, name)
         self._silent[newcomer] = None
         newcomer.wait()
+
+    def _push_out(self) -> None:
+        for each in [each for each in self._silent if each.proved]:
+            del self._silent[each]
+        if len(self._silent) >= SILENT_MAX:
+            oldest = next(iter(self._silent))
+            self.refusals.add(PUSHED_OUT, oldest.name, "it had said nothing, and made room for a newer one")
+            oldest.drop()
 
     def welcome(self, newcomer: _Newcomer) -> None:
         """Called when the first byte of a newcomer is there to be looked at."""
@@ -173,7 +181,7 @@ class TcpListener:
             _say(newcomer.sock, HAS_NO_ENCRYPTION)
             newcomer.drop()
         else:
-            self._tasks.spawn(self._greet(newcomer), "greet")
+            newcomer.handshake = self._tasks.spawn(self._greet(newcomer), "greet")
 
     async def _greet(self, newcomer: _Newcomer) -> None:
         connection = RpcConnection(
@@ -185,8 +193,6 @@ class TcpListener:
         encrypted = self._identity is not None and self._identity.encrypted
         try:
             async with self._handshakes:
-                if newcomer.done:
-                    return
                 newcomer.taken()
                 context = self._identity.server_context() if self._identity is not None and encrypted else None
                 await asyncio.get_running_loop().connect_accepted_socket(
@@ -197,31 +203,31 @@ class TcpListener:
                 )
         except ssl.SSLCertVerificationError as error:
             self.refusals.add(KEYS_DIFFER, newcomer.name, _words_of(error))
-            newcomer.drop()
+            newcomer.refused()
         except (OSError, TimeoutError) as error:
             self.refusals.add(HANDSHAKE, newcomer.name, f"its TLS handshake failed: {error or 'too slow'}")
-            newcomer.drop()
+            newcomer.refused()
         except asyncio.CancelledError:
-            newcomer.drop()
+            newcomer.refused()
             raise
         else:
             if connection.refusal is not None:
                 self.refusals.add(WRONG_MEMBER, newcomer.name, str(connection.refusal))
-                return
-            self.connections.add(connection)
-            newcomer.connection = connection
+            elif not connection.closed:
+                self.connections.add(connection)
+                newcomer.connection = connection
 
     def forget(self, newcomer: _Newcomer) -> None:
         """Called when a newcomer's socket is gone."""
         self._silent.pop(newcomer, None)
         self._clients[newcomer.client] -= 1
+        self._accepted -= 1
         if self._clients[newcomer.client] <= 0:
             del self._clients[newcomer.client]
 
-    def proved(self, newcomer: _Newcomer) -> None:
+    def judge(self, newcomer: _Newcomer) -> None:
         """Called when a newcomer has had its time: it stays when it has said something."""
-        connection = newcomer.connection
-        if connection is not None and connection.proved:
+        if newcomer.proved:
             self._silent.pop(newcomer, None)
             return
         self.refusals.add(SILENT, newcomer.name, f"it said nothing for {HANDSHAKE_TIMEOUT_S:g} s")
@@ -236,23 +242,29 @@ class _Newcomer:
         self.client = client
         self.name = name
         self.done = False
+        self.handshake: asyncio.Task[None] | None = None
         self.connection: RpcConnection | None = None
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._waiting = False
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def proved(self) -> bool:
+        """Whether its peer has sent a frame."""
+        return self.connection is not None and self.connection.proved
+
     def wait(self) -> None:
         """Wait for its first byte."""
         self._waiting = True
-        self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._listener.proved, self)
+        self._timer = self._loop.call_later(HANDSHAKE_TIMEOUT_S, self._listener.judge, self)
         self._loop.add_reader(self.sock.fileno(), self._readable)
 
     def taken(self) -> None:
         """Its handshake begins: it has its time for it, and for a first frame, anew."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(2 * HANDSHAKE_TIMEOUT_S, self._listener.proved, self)
+        self._timer = self._loop.call_later(2 * HANDSHAKE_TIMEOUT_S, self._listener.judge, self)
 
     def _readable(self) -> None:
         self._stop_waiting()
@@ -266,7 +278,14 @@ class _Newcomer:
     def lost(self, connection: RpcConnection) -> None:
         """Called when its connection has ended."""
         self._listener.connections.discard(connection)
+        self.connection = connection
         self.drop()
+
+    def refused(self) -> None:
+        """Called when its handshake has ended badly."""
+        self.handshake = None
+        self.drop()
+        self.sock.close()
 
     def drop(self) -> None:
         """Let go of it. Safe to call twice."""
@@ -279,6 +298,8 @@ class _Newcomer:
         self._listener.forget(self)
         if self.connection is not None:
             self.connection.abort()
+        elif self.handshake is not None:
+            self.handshake.cancel()  # which closes the socket: the transport that is being made still uses it
         else:
             self.sock.close()
 

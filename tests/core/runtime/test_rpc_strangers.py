@@ -433,3 +433,20 @@ def test_an_idle_connection_is_asked_now_and_then_and_a_silent_peer_is_noticed()
         server.close()
 
     asyncio.run(main())
+
+
+def test_a_crowd_of_silent_ones_pushes_out_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "SILENT_MAX", 10)
+
+    async def scene(hub: Hub) -> None:
+        friend = await dial_tcp(hub.address, member())
+        crowd = []
+        for _ in range(40):
+            crowd.append(socket.create_connection(("127.0.0.1", hub.listener.port)))
+            await friend.call(ECHO, Blob(data=b"x"), timeout_s=5)
+        assert hub.refused[tcp.PUSHED_OUT] == 30
+        for sock in crowd:
+            sock.close()
+        await friend.close()
+
+    with_hub(member(), scene)
