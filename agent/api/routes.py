@@ -12,6 +12,7 @@ from chowk.agent.api import (
     agent_monitor,
     agent_self,
     agent_services,
+    autopilot,
     catalog,
     config_entries,
     connect,
@@ -23,6 +24,7 @@ from chowk.agent.api import (
     operator,
     registration,
     session,
+    snapshot,
     status,
 )
 from chowk.agent.api.route import Route
@@ -43,6 +45,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     *intentions.ROUTES,
     *config_entries.ROUTES,
     *operator.ROUTES,
+    *autopilot.ROUTES,
+    *snapshot.ROUTES,
     *keyring.ROUTES,
     *events.ROUTES,
     *kv.ROUTES,

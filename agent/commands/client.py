@@ -10,7 +10,7 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from chowk.agent.commands.command import Failure
@@ -19,6 +19,8 @@ CONNECT_TIMEOUT_S: Final = 5.0
 REPLY_TIMEOUT_S: Final = 60.0
 REPLY_BYTES_MAX: Final = 256 * 1024 * 1024
 ERROR_TEXT_MAX: Final = 2000
+PIECE_BYTES: Final = 256 * 1024
+UPLOAD_TIMEOUT_S: Final = 600.0
 DEFAULT_ADDRESS: Final = "127.0.0.1:8500"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 HTTP_PORT: Final = 8500
@@ -31,12 +33,13 @@ class Unreachable(Failure):
 
 
 class ApiError(Failure):
-    """The agent answered with an error; `status` is HTTP's, `text` the agent's own words."""
+    """The agent answered with an error; `status` is HTTP's, `text` the agent's own words, `index` what to block on or 0."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, index: int = 0) -> None:
         super().__init__(f"Unexpected response code: {status} ({text.strip()})")
         self.status = status
         self.text = text.strip()
+        self.index = index
 
 
 class Address(NamedTuple):
@@ -155,6 +158,31 @@ class ApiClient:
         finally:
             connection.close()
 
+    def download(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+        """The body of a GET, piece by piece. ApiError, Unreachable; also when the answer ends before its end."""
+        connection = self._connect()
+        try:
+            response = self._send(connection, "GET", path, query, None)
+            try:
+                while piece := response.read(PIECE_BYTES):
+                    yield piece
+            except (OSError, http.client.HTTPException) as error:
+                raise self._unreachable(error) from error
+        finally:
+            connection.close()
+
+    def upload(self, path: str, file: IO[bytes], size: int, query: Query | None = None) -> Reply:
+        """The answer of a PUT whose body are the `size` bytes that `file` has. ApiError, Unreachable."""
+        connection = self._connect()
+        try:
+            connection.sock.settimeout(UPLOAD_TIMEOUT_S)
+            response = self._send(connection, "PUT", path, query, file, {"Content-Length": str(size)})
+            return Reply(response.status, response.headers, response.read(ERROR_TEXT_MAX))
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            connection.close()
+
     def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """The lines of an answer that goes on and on, until the agent ends it."""
         connection = self._connect()
@@ -189,12 +217,22 @@ class ApiClient:
         return connection
 
     def _send(
-        self, connection: http.client.HTTPConnection, method: str, path: str, query: Query | None, body: Any
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: Any,
+        raw_headers: Mapping[str, str] | None = None,
     ) -> http.client.HTTPResponse:
+        """`body` is sent as JSON; with `raw_headers` it is a file, sent as it is."""
         asked = {**self._query, **{k: v for k, v in (query or {}).items() if v not in (None, "", [])}}
         target = path + (f"?{urlencode(asked, doseq=True, quote_via=quote)}" if asked else "")
         headers, data = dict(self._headers), None
-        if body is not None:
+        if raw_headers is not None:
+            data = body
+            headers |= {"Content-Type": "application/octet-stream", **raw_headers}
+        elif body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             headers["Content-Type"] = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         elif method != "GET":
@@ -203,7 +241,8 @@ class ApiClient:
             connection.request(method, target, body=data, headers=headers)
             response = connection.getresponse()
             if response.status >= 300:
-                raise ApiError(response.status, response.read(ERROR_TEXT_MAX).decode(errors="replace"))
+                text = response.read(ERROR_TEXT_MAX).decode(errors="replace")
+                raise ApiError(response.status, text, int(response.headers.get("X-Consul-Index") or 0))
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         except ValueError as error:

@@ -7,8 +7,10 @@ A thing is a `Topic`: those of `core.events`, and a few more that are only asked
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from chowk.core.events import CONFIG, INTENTIONS, NODES, SERVICES, Topic
+from chowk.server.state.rows import Rows
 
 CHECKS = "checks"
 """Every check of the datacenter."""
@@ -53,9 +55,9 @@ class LastChanged:
         self._at.pop(topic, None)
         self._at[Topic(kind=EXTINCT, key=topic.kind)] = index
 
-    def rows(self) -> Iterator[tuple[str, str, int]]:
+    def rows(self) -> Rows[tuple[str, str, int]]:
         """For a snapshot: (kind, key, index), ordered; as they are now, also when they are taken later, in a thread."""
-        return _ordered(list(self._at), list(self._at.values()))
+        return Rows(partial(_ordered, list(self._at), list(self._at.values())))
 
     def load(self, rows: Iterable[tuple[str, str, int]]) -> None:
         """Take the rows of a snapshot."""

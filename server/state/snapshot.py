@@ -21,6 +21,7 @@ from chowk.core.records.kv import KVEntry
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
 from chowk.core.records.session import Session
+from chowk.server.state.rows import Rows
 from chowk.server.state.staging import Staging
 from chowk.server.state.store import Store
 
@@ -68,7 +69,7 @@ _Delay = tuple[bytes, float, float]
 
 
 def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
-    """Copy what there is now; the function returned encodes it."""
+    """Copy what there is now; the function returned encodes it, to the same bytes each time."""
     last, addresses = store.virtual_ips.rows()
     header = Header(
         format=FORMAT,
@@ -81,16 +82,17 @@ def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
         restored_at=store.restored_at,
     )
     # Only lists are made here, on the loop: an object a row would set off the garbage collector.
-    services, checks, changed = list(store.services), list(store.checks), store.changed.rows()
+    services, service_records = list(store.services), list(store.services.values())
+    checks, check_records = list(store.checks), list(store.checks.values())
     tables: dict[str, Iterable[Any]] = {
         "nodes": list(store.nodes.values()),
-        "services": zip((key[0] for key in services), list(store.services.values()), strict=True),
-        "checks": zip((key[0] for key in checks), list(store.checks.values()), strict=True),
+        "services": Rows(lambda: zip((key[0] for key in services), service_records, strict=True)),
+        "checks": Rows(lambda: zip((key[0] for key in checks), check_records, strict=True)),
         "entries": list(store.entries.values()),
         "roots": store.roots,
         "virtual-ips": addresses,
         "sessions": store.sessions.rows(),
-        "changed": changed,
+        "changed": store.changed.rows(),
         "kv": store.kv.under(b""),
         "kv-tombstones": list(store.kv.tombstones.items()),
         "kv-floor": [store.kv.floor] if store.kv.floor else [],
