@@ -1,4 +1,4 @@
-"""RPC over a Unix socket: the listening and the dialling end. TCP with mutual TLS joins them with the cluster."""
+"""RPC over a Unix socket: the listening and the dialling end. `tcp` has those for other hosts."""
 
 from __future__ import annotations
 

@@ -23,6 +23,20 @@ from chowk.core.runtime.rpc import frames
 from chowk.core.runtime.rpc.connection import Identify, RpcConnection
 from chowk.core.runtime.rpc.endpoints import SERVER, Endpoints, Peer
 from chowk.core.runtime.rpc.identity import ClusterIdentity
+from chowk.core.runtime.rpc.reasons import (
+    HANDSHAKE,
+    HAS_NO_ENCRYPTION,
+    KEYS_DIFFER,
+    NOT_ENCRYPTED,
+    PUSHED_OUT,
+    SILENT,
+    THE_KEYS_DIFFER,
+    TOO_MANY,
+    UNEXPECTED_ENCRYPTION,
+    WANTS_ENCRYPTION,
+    WRONG_MEMBER,
+    words_of,
+)
 from chowk.core.runtime.sockets import bind_tcp
 from chowk.core.runtime.tasks import TaskOwner
 
@@ -49,23 +63,6 @@ USER_TIMEOUT_S: Final = 15
 
 _TLS_HANDSHAKE: Final = 0x16
 """The first byte of a TLS connection (RFC 8446 5.1). A frame's first byte is at most 2 (FRAME_BYTES_MAX)."""
-
-_NOT_YET_VALID: Final = 9
-_EXPIRED: Final = 10
-"""X509_V_ERR_… of OpenSSL."""
-
-NOT_ENCRYPTED: Final = "not-encrypted"
-UNEXPECTED_ENCRYPTION: Final = "unexpected-encryption"
-KEYS_DIFFER: Final = "keys-differ"
-HANDSHAKE: Final = "handshake"
-SILENT: Final = "silent"
-PUSHED_OUT: Final = "pushed-out"
-TOO_MANY: Final = "too-many-connections"
-WRONG_MEMBER: Final = "wrong-member"
-
-WANTS_ENCRYPTION: Final = "the server wants encryption: set `encrypt`"
-HAS_NO_ENCRYPTION: Final = "the server is not encrypted, and we are: set `encrypt` there"
-THE_KEYS_DIFFER: Final = "the gossip keys differ (`encrypt`, `chowk keyring`)"
 
 
 class TcpListener:
@@ -202,7 +199,7 @@ class TcpListener:
                     ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if context else None,
                 )
         except ssl.SSLCertVerificationError as error:
-            self.refusals.add(KEYS_DIFFER, newcomer.name, _words_of(error))
+            self.refusals.add(KEYS_DIFFER, newcomer.name, words_of(error))
             newcomer.refused()
         except (OSError, TimeoutError) as error:
             self.refusals.add(HANDSHAKE, newcomer.name, f"its TLS handshake failed: {error or 'too slow'}")
@@ -336,7 +333,7 @@ async def dial_tcp(
                 prepare(transport.get_extra_info("socket"))
             await connection.ping(timeout_s)
     except ssl.SSLError as error:
-        raise errors.PermissionDenied(f"{address}: {_words_of(error)}") from error
+        raise errors.PermissionDenied(f"{address}: {words_of(error)}") from error
     except (OSError, TimeoutError) as error:
         _abandon(connection)
         raise errors.Unavailable(f"no server answers at {address}: {error or 'no answer in time'}") from error
@@ -391,16 +388,6 @@ def _say(sock: socket.socket, words: str) -> None:
     with contextlib.suppress(OSError):
         sock.recv(frames.FIRST_FRAME_BYTES_MAX)
         sock.send(frame)
-
-
-def _words_of(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in (_NOT_YET_VALID, _EXPIRED):
-            return f"{error.verify_message}: the clocks of the two hosts differ by a day or more"
-        return f"{THE_KEYS_DIFFER}: {error.verify_message}"
-    if error.reason == "WRONG_VERSION_NUMBER":
-        return HAS_NO_ENCRYPTION
-    return f"the TLS handshake failed: {error}"
 
 
 def _abandon(connection: RpcConnection | None) -> None:

@@ -17,7 +17,7 @@ import uvloop
 from chowk.core import errors
 from chowk.core.requests import Empty, Message, Method
 from chowk.core.runtime.clock import ManualClock, SystemClock
-from chowk.core.runtime.rpc import answers, frames, outbox, tcp
+from chowk.core.runtime.rpc import answers, frames, outbox, reasons, tcp
 from chowk.core.runtime.rpc.connection import RpcConnection
 from chowk.core.runtime.rpc.endpoints import AGENT, SERVER, Endpoints, Peer
 from chowk.core.runtime.rpc.identity import ClusterIdentity
@@ -116,7 +116,7 @@ def garbage(rng: random.Random) -> bytes:
             flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
             return bytes(flipped)
         case 3:
-            return (tcp.frames.FRAME_BYTES_MAX + rng.randrange(1, 1000)).to_bytes(4, "big") + b"x" * 50
+            return (frames.FRAME_BYTES_MAX + rng.randrange(1, 1000)).to_bytes(4, "big") + b"x" * 50
         case 4:
             return frames.encode(rng.randrange(11, 200), rng.randrange(10)) + request
         case 5:
@@ -211,7 +211,7 @@ def test_who_says_nothing_is_dropped_in_time_and_a_crowd_of_them_costs_a_bounded
     async def scene(hub: Hub) -> None:
         crowd = [socket.create_connection(("127.0.0.1", hub.listener.port)) for _ in range(60)]
         friend = await dial_tcp(hub.address, member())
-        assert hub.refused[tcp.PUSHED_OUT] >= 40
+        assert hub.refused[reasons.PUSHED_OUT] >= 40
         for sock in crowd:
             sock.setblocking(False)
             reader, writer = await asyncio.open_connection(sock=sock)
@@ -220,7 +220,7 @@ def test_who_says_nothing_is_dropped_in_time_and_a_crowd_of_them_costs_a_bounded
             except ConnectionError:
                 pass
             writer.close()
-        assert hub.refused[tcp.SILENT] <= 20
+        assert hub.refused[reasons.SILENT] <= 20
         assert (await friend.call(ECHO, Blob(data=b"x"), timeout_s=5)).data == b"x"
         await friend.close()
 
@@ -234,13 +234,13 @@ def test_one_address_has_so_many_connections_and_others_are_not_kept_out(monkeyp
         friends = [await dial_tcp(hub.address, member()) for _ in range(5)]
         with pytest.raises(errors.ChowkError):
             await dial_tcp(hub.address, member())
-        assert hub.refused[tcp.TOO_MANY] == 1
+        assert hub.refused[reasons.TOO_MANY] == 1
         elsewhere = socket.socket()
         elsewhere.bind(("127.0.0.2", 0))
         elsewhere.connect(("127.0.0.1", hub.listener.port))
         await friends.pop().close()
         friends.append(await dial_tcp(hub.address, member()))
-        assert hub.refused[tcp.TOO_MANY] == 1
+        assert hub.refused[reasons.TOO_MANY] == 1
         elsewhere.close()
         for friend in friends:
             await friend.close()
@@ -297,7 +297,7 @@ def test_a_certificate_that_names_no_member_is_refused(uri: str, monkeypatch: py
         context = stranger.client_context()
         monkeypatch.undo()
         assert await send(hub, bytes(frames.encode(frames.PING, 0)), context=context) == b""
-        assert hub.refused == {tcp.WRONG_MEMBER: 1}
+        assert hub.refused == {reasons.WRONG_MEMBER: 1}
 
     with_hub(member(), scene)
 
@@ -444,7 +444,7 @@ def test_a_crowd_of_silent_ones_pushes_out_no_member(monkeypatch: pytest.MonkeyP
         for _ in range(40):
             crowd.append(socket.create_connection(("127.0.0.1", hub.listener.port)))
             await friend.call(ECHO, Blob(data=b"x"), timeout_s=5)
-        assert hub.refused[tcp.PUSHED_OUT] == 30
+        assert hub.refused[reasons.PUSHED_OUT] == 30
         for sock in crowd:
             sock.close()
         await friend.close()

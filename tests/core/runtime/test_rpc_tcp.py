@@ -12,7 +12,7 @@ import uvloop
 from chowk.core import errors
 from chowk.core.requests import Message, Method
 from chowk.core.runtime.clock import SystemClock
-from chowk.core.runtime.rpc import tcp
+from chowk.core.runtime.rpc import reasons
 from chowk.core.runtime.rpc.endpoints import AGENT, SERVER, Endpoints, Peer
 from chowk.core.runtime.rpc.identity import ClusterIdentity
 from chowk.core.runtime.rpc.tcp import TcpListener, dial_tcp
@@ -113,7 +113,7 @@ def test_plain_at_an_encrypted_server_is_told_to_set_encrypt() -> None:
     async def scene(hub: Hub) -> None:
         with pytest.raises(errors.PermissionDenied, match="the server wants encryption: set `encrypt`"):
             await dial_tcp(hub.address)
-        assert hub.listener.refusals.counts == {tcp.NOT_ENCRYPTED: 1}
+        assert hub.listener.refusals.counts == {reasons.NOT_ENCRYPTED: 1}
 
     with_hub(member(KEY), scene)
 
@@ -122,6 +122,6 @@ def test_encrypted_at_a_plain_server_is_never_silently_plain() -> None:
     async def scene(hub: Hub) -> None:
         with pytest.raises(errors.PermissionDenied, match="the server is not encrypted"):
             await dial_tcp(hub.address, member(KEY))
-        assert hub.listener.refusals.counts == {tcp.UNEXPECTED_ENCRYPTION: 1}
+        assert hub.listener.refusals.counts == {reasons.UNEXPECTED_ENCRYPTION: 1}
 
     with_hub(None, scene)
