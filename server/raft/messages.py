@@ -47,12 +47,17 @@ class VoteResponse(Base, frozen=True, kw_only=True):
 
 
 class AppendRequest(Base, frozen=True, kw_only=True):
-    """Entries after (`prev_index`, `prev_term`); none of them is a heartbeat. `round` is echoed, for read indexes."""
+    """Entries after (`prev_index`, `prev_term`); none of them is a heartbeat. `round` is echoed, for read indexes.
+
+    Who answers promises to help no other server into an election for `promise_s`, or for its own election timeout where
+    that is longer: the leader's lease is shorter than that, also while servers with other settings are among them.
+    """
 
     prev_index: int
     prev_term: int
     commit: int
     round: int
+    promise_s: float = 0.0
     entries: tuple[Entry, ...] = ()
 
 
@@ -72,6 +77,7 @@ class InstallSnapshot(Base, frozen=True, kw_only=True):
 
     meta: SnapshotMeta
     round: int
+    promise_s: float = 0.0
 
 
 class TimeoutNow(Base, frozen=True, kw_only=True):

@@ -76,6 +76,7 @@ def _send_append(state: RaftState, peer: str, prev: int, prev_term: int, entries
             prev_term=prev_term,
             commit=state.commit,
             round=state.round,
+            promise_s=state.settings.election_timeout_s,
             entries=entries,
         )
     )
@@ -90,7 +91,14 @@ def _send_snapshot(state: RaftState, peer: str, progress: Progress, now: float) 
         raise BrokenInvariant("the log is compacted and there is no snapshot")
     progress.await_snapshot(state.snapshot.index)
     state.send_early(
-        InstallSnapshot(sender=state.id, target=peer, term=state.term, meta=state.snapshot, round=state.round)
+        InstallSnapshot(
+            sender=state.id,
+            target=peer,
+            term=state.term,
+            meta=state.snapshot,
+            round=state.round,
+            promise_s=state.settings.election_timeout_s,
+        )
     )
 
 
@@ -122,6 +130,7 @@ def follow(state: RaftState, message: AppendRequest | InstallSnapshot, now: floa
         state.become_follower(state.term, message.sender, now)
     state.leader = message.sender
     state.leader_contact_s = now
+    state.promise(message.promise_s, now)
     state.wait_for_election(now)
 
 

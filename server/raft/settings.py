@@ -7,7 +7,7 @@ import msgspec
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`election_timeout_s` is the least; each wait is drawn from it to half more. For that long a voter that heard a leader
-    helps no other into an election, so all servers of a cluster must have the same: the leader's lease counts on it.
+    helps no other into an election: the leader's lease counts on it.
 
     `message_bytes_max` is of one message's entries; `inflight_*_max` of all that is under way to one server and not
     answered; `trailing_bytes_max` of the entries that are kept behind a snapshot.

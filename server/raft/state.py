@@ -30,6 +30,7 @@ WAIT_MAX: Final = 1.5
 """Election timeouts. Two that time out together ask both and may split the votes, which is rare; a wider range makes every
 failover longer instead."""
 RETRY_MIN: Final = 0.5
+PROMISE_MAX_S: Final = 60.0
 
 
 class Role(enum.StrEnum):
@@ -56,8 +57,10 @@ class RaftState:
         self.role = Role.FOLLOWER
         self.leader = ""
         self.leader_contact_s = float("-inf")
-        # Before a crash it may have answered a leader whose lease still runs. Who never left the first term did not.
-        self.promised_from_s = now if restored.hard_state.term > FIRST_TERM else float("-inf")
+        self.promised_until_s = float("-inf")
+        if restored.hard_state.term > FIRST_TERM:
+            # Before a crash it may have answered a leader whose lease still runs. Who never left the first term did not.
+            self.promise(0.0, now)
         self.commit = self.applied = restored.snapshot.index if restored.snapshot is not None else 0
         self.votes: dict[str, bool] = {}
         self.progress: dict[str, Progress] = {}
@@ -103,9 +106,14 @@ class RaftState:
         ranked = sorted((values.get(voter, float("-inf")) for voter in self.voters), reverse=True)
         return ranked[len(ranked) // 2] if ranked else float("-inf")
 
+    def promise(self, seconds: float, now: float) -> None:
+        """A leader will count on this server to help no other into an election until then (dissertation 6.4.1)."""
+        longest = max(self.settings.election_timeout_s, min(seconds, PROMISE_MAX_S))
+        self.promised_until_s = max(self.promised_until_s, now + longest)
+
     def wait_for_election(self, now: float) -> None:
         """Draw when to ask for votes if no leader is heard until then: never before the promise to one is over."""
-        least = self.settings.election_timeout_s
+        least = max(self.settings.election_timeout_s, self.promised_until_s - now)
         self.election_deadline = now + self.rng.uniform(least, WAIT_MAX * least)
 
     def wait_for_answers(self, now: float) -> None:
@@ -120,7 +128,7 @@ class RaftState:
         """
         if self.role is Role.LEADER:
             return now - self.quorum_contact(now) < self.settings.election_timeout_s
-        return now - max(self.leader_contact_s, self.promised_from_s) < self.settings.election_timeout_s
+        return now < self.promised_until_s
 
     def is_stalled(self, now: float) -> bool:
         """Whether this server's own disk has not ended a write for an election timeout: as good as not there."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 import random
 
 from chowk.server.raft.core import Raft
-from chowk.server.raft.messages import AppendRequest, PreVoteResponse, TimeoutNow, VoteRequest, VoteResponse
+from chowk.server.raft.messages import (
+    AppendRequest,
+    PreVoteRequest,
+    PreVoteResponse,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
 from chowk.server.raft.records import Configuration, HardState, Member, Restored, bootstrap_entry
 from chowk.server.raft.settings import Settings
 from chowk.server.raft.state import Role
@@ -71,6 +78,38 @@ def test_the_cluster_has_a_new_leader_within_an_election_timeout_and_a_half_of_a
         times.append(cluster.now - died)
     assert sorted(times)[20] < 1.35
     assert sorted(times)[38] < 2.0
+
+
+def heard(raft: Raft, promise_s: float, now: float) -> None:
+    raft.receive(
+        AppendRequest(
+            sender="s2", target="s1", term=2, prev_index=1, prev_term=1, commit=1, round=1, promise_s=promise_s
+        ),
+        now,
+    )
+    perform(raft, now)
+
+
+def votes(raft: Raft, now: float) -> bool:
+    raft.receive(PreVoteRequest(sender="s3", target="s1", term=9, last_index=9, last_term=8), now)
+    return any(message.granted for message in perform(raft, now) if isinstance(message, PreVoteResponse))
+
+
+def test_a_follower_keeps_the_promise_its_leader_asks_for_though_its_own_settings_are_shorter_or_longer() -> None:
+    for promise_s, until in ((3.0, 3.0), (0.1, 1.0), (1e9, 60.0)):
+        raft = make()
+        heard(raft, promise_s, 2.0)
+        assert (raft.next_deadline() or 0.0) >= 2.0 + until
+        assert not votes(raft, 2.0 + until - 0.01)
+        assert votes(raft, 2.0 + until)
+
+
+def test_a_shorter_promise_does_not_end_a_longer_one() -> None:
+    raft = make()
+    heard(raft, 3.0, 2.0)
+    heard(raft, 1.0, 2.1)
+    assert not votes(raft, 4.9)
+    assert votes(raft, 5.0)
 
 
 def test_a_word_to_stand_from_who_does_not_lead_is_not_followed() -> None:
