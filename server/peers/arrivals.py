@@ -12,13 +12,14 @@ from typing import Final
 
 import structlog
 
-from chowk.core.errors import InvalidRequest, TooManyRequests
+from chowk.core.errors import ChowkError, InvalidRequest, TooManyRequests, Unavailable
 from chowk.core.runtime.rpc.endpoints import Peer
 from chowk.server.peers.inbox import Inbox
 from chowk.server.peers.inspection import fault
 from chowk.server.peers.local import Local
 from chowk.server.peers.messages import CHUNK_BYTES_MAX, Chunk, ChunkReply
 from chowk.server.peers.transport import PeerTransport
+from chowk.server.storage.errors import StorageError
 from chowk.server.storage.transfers import SnapshotSink
 
 log = structlog.get_logger("chowk.peers")
@@ -61,8 +62,22 @@ class Arrivals:
         self._transport.meet(chunk.origin)
         if self._one_at_a_time.locked():
             raise TooManyRequests("a chunk is being written")
+        # A connection that is lost meanwhile leaves no write half done.
+        reply = await asyncio.shield(local.engine.tasks.spawn(self._taken(chunk), "chunk"))
+        if isinstance(reply, ChowkError):
+            raise reply
+        return reply
+
+    async def _taken(self, chunk: Chunk) -> ChunkReply | ChowkError:
+        """What another server sent wrong is no failure of this one; what the disk cannot do is."""
         async with self._one_at_a_time:
-            return await asyncio.shield(local.engine.tasks.spawn(self._take(chunk), "chunk"))
+            try:
+                return await self._take(chunk)
+            except ChowkError as error:
+                return error
+            except StorageError as error:
+                self._local.engine.fail(error)
+                return Unavailable(f"the snapshot cannot be written: {error}")
 
     async def _take(self, chunk: Chunk) -> ChunkReply:
         local = self._local

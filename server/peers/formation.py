@@ -36,7 +36,6 @@ from chowk.server.peers.messages import (
     StatusRequest,
 )  # fmt: skip
 from chowk.server.peers.promises import Promises
-from chowk.server.port import PeerNetwork
 from chowk.server.raft.records import Configuration, Member
 
 log = structlog.get_logger("chowk.peers")
@@ -50,10 +49,9 @@ SERVERS_MAX: Final = 64
 class Formation:
     """`run` ends when this server is blank no more. `found` is the handler of Raft.Bootstrap."""
 
-    def __init__(self, local: Local, promises: Promises, network: PeerNetwork, rng: random.Random) -> None:
+    def __init__(self, local: Local, promises: Promises, rng: random.Random) -> None:
         self._local = local
         self._promises = promises
-        self._network = network
         self._rng = rng
         self._connections: dict[str, RpcConnection] = {}
         self._told = ""
@@ -106,7 +104,7 @@ class Formation:
         members = sorted(
             (
                 member
-                for member in self._network.members()
+                for member in self._local.network.members()
                 if member.status == ALIVE and member.rpc_address and member.id not in ("", self._local.member.id)
             ),
             key=lambda member: member.id,
@@ -180,6 +178,6 @@ class Formation:
 def _seen(member: Gossiped, status: StatusReply | None) -> Seen:
     """A server's own word counts where it has one."""
     tagged = member.tags.get("expect", "")
-    expect = status.expect if status is not None else int(tagged) if tagged.isdigit() else 0
+    expect = status.expect if status is not None else int(tagged) if tagged.isascii() and tagged.isdigit() else 0
     address = status.origin.address if status is not None else member.rpc_address
     return Seen(id=member.id, node=member.name, address=address, expect=expect, status=status)

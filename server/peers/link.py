@@ -122,19 +122,20 @@ class Link:
     async def _connected(self) -> RpcConnection:
         """A connection to the server that this link is for. Unavailable when another answers, or it will not listen."""
         local, member = self._local, self.member
+        address = local.address_of(member)
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
-                connection = await local.dial(member.address)
+                connection = await local.dial(address)
         except TimeoutError as error:
-            raise Unavailable(f"{member.address} does not answer") from error
+            raise Unavailable(f"{address} does not answer") from error
         try:
             request = StatusRequest(origin=local.origin, target=member.id)
             reply = await connection.call(RAFT_STATUS, request, timeout_s=DIAL_TIMEOUT_S)
             if reply.refusal:
-                raise Unavailable(f"{member.node or member.id} ({member.address}) says: {reply.refusal}")
+                raise Unavailable(f"{member.node or member.id} ({address}) says: {reply.refusal}")
             local.check_origin(reply.origin, connection.peer)
             if reply.origin.id != member.id:
-                raise Unavailable(f"the server at {member.address} is {reply.origin.id}, not {member.id}")
+                raise Unavailable(f"the server at {address} is {reply.origin.id}, not {member.id}")
         except BaseException:
             await connection.close()
             raise

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from chowk.core.errors import PermissionDenied
+from chowk.core.records.member import ALIVE
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.refusals import Refusals
-from chowk.core.runtime.rpc.connection import RpcConnection
 from chowk.core.runtime.rpc.endpoints import SERVER, Peer
 from chowk.server.driver.engine import Engine
 from chowk.server.peers.messages import Origin
+from chowk.server.port import PeerNetwork
 from chowk.server.raft.records import Member
-
-Dial = Callable[[str], Awaitable[RpcConnection]]
 
 
 class Local:
     """`adopted` is the nonce of the cluster that a blank server was added to, until its log says it."""
 
-    def __init__(self, engine: Engine, member: Member, expect: int, dial: Dial, clock: Clock) -> None:
+    def __init__(self, engine: Engine, member: Member, expect: int, network: PeerNetwork, clock: Clock) -> None:
         self.engine = engine
         self.member = member
         self.expect = expect
-        self.dial = dial
+        self.network = network
+        self.dial = network.dial
         self.clock = clock
         self.refusals = Refusals("a message between servers", clock)
         self.counts: dict[str, int] = {}
@@ -58,8 +56,18 @@ class Local:
         if origin.id == self.member.id:
             raise self.refuse("double", peer.name, self.double(origin.address, self.member.address))
         known = self.engine.core.configuration.member(origin.id)
-        if known is not None and known.address != origin.address:
+        if known is not None and origin.address not in (known.address, self.address_of(known)):
             raise self.refuse("double", peer.name, self.double(origin.address, known.address, origin.id))
+
+    def address_of(self, member: Member) -> str:
+        """Where a member is: where the configuration says; or, when gossip knows it at one other place only, there. So
+        servers that all get new addresses at once find each other, and a copy of a server's data does not take its place."""
+        alive = {
+            known.rpc_address
+            for known in self.network.members()
+            if known.id == member.id and known.status == ALIVE and known.rpc_address
+        }
+        return alive.pop() if len(alive) == 1 and member.address not in alive else member.address
 
     def double(self, here: str, there: str, id: str = "") -> str:
         """What to do about two servers with one id."""

@@ -24,10 +24,10 @@ class Peers:
         self, engine: Engine, member: Member, expect: int, network: PeerNetwork, clock: Clock, rng: random.Random
     ) -> None:
         self._engine = engine
-        self._local = local = Local(engine, member, expect, network.dial, clock)
+        self._local = local = Local(engine, member, expect, network, clock)
         self._promises = Promises(engine, member, expect)
         self.transport = PeerTransport(local, rng)
-        self._formation = Formation(local, self._promises, network, rng)
+        self._formation = Formation(local, self._promises, rng)
         inbox = Inbox(local, self.transport, self._promises)
         endpoints = network.endpoints
         endpoints.serve_notice(RAFT_MESSAGES, inbox.messages)

@@ -59,7 +59,7 @@ class PeerTransport:
         while len(self._guests) >= GUESTS_MAX:
             self._forget(next(iter(self._guests)))
         self._guests[origin.id] = None
-        self._link(Member(origin.id, origin.address, origin.node))
+        self._link(Member(origin.id, origin.address, origin.node, voter=False))
 
     def _link(self, member: Member) -> None:
         link = self._links.get(member.id)
@@ -99,7 +99,7 @@ class PeerTransport:
         member = link.member
         try:
             async with asyncio.timeout(CHUNK_TIMEOUT_S):
-                connection = await self._local.dial(member.address)
+                connection = await self._local.dial(self._local.address_of(member))
         except (ChowkError, TimeoutError):
             return False
         try:

@@ -13,6 +13,7 @@ from chowk.core.records.member import ALIVE, FAILED, Member
 from chowk.core.runtime.clock import SystemClock
 from chowk.core.runtime.rpc.connection import RpcConnection
 from chowk.core.runtime.rpc.endpoints import Endpoints
+from chowk.core.runtime.rpc.identity import ClusterIdentity
 from chowk.core.runtime.rpc.tcp import TcpListener, dial_tcp
 from chowk.core.server_options import RaftTuning
 from chowk.server.consensus import RaftConsensus
@@ -37,6 +38,7 @@ class Node:
         self.folder = rig.folder / name
         self.port = 0
         self.is_up = False
+        self.identity: ClusterIdentity | None = None
         self.failures: list[BaseException] = []
         self.endpoints = Endpoints()
 
@@ -46,7 +48,7 @@ class Node:
 
     async def start(self) -> None:
         self.endpoints = endpoints = Endpoints()
-        self.listener = TcpListener("127.0.0.1", self.port, endpoints, None)
+        self.listener = TcpListener("127.0.0.1", self.port, endpoints, self.identity)
         await self.listener.start()
         self.port = self.listener.port
         self.machine = Journal()
@@ -66,7 +68,7 @@ class Node:
         await self.consensus.start()
 
     async def _dial(self, address: str) -> RpcConnection:
-        return await dial_tcp(address, None)
+        return await dial_tcp(address, self.identity)
 
     async def stop(self) -> None:
         self.is_up = False

@@ -259,7 +259,7 @@ def test_a_lost_majority_is_recovered_by_peers_json_and_the_dead_do_not_come_bac
         await rig.leader()
         assert await a.consensus.propose(b"alone", timeout_s=5)
         assert list(a.machine.entries.values()) == [b"kept", b"alone"]
-        assert [path.name for path in a.folder.glob("peers.json*")][0].startswith("peers.json.applied-")
+        assert next(path.name for path in a.folder.glob("peers.json*")).startswith("peers.json.applied-")
         await b.start()
         await until(lambda: "refused_cluster" in a.consensus.stats() or "refused_cluster" in b.consensus.stats())
         assert list(b.machine.entries.values()) in ([], [b"kept"])

@@ -8,7 +8,13 @@ import pytest
 from chowk.server.driver.proposals import ENTRY_BYTES_MAX
 from chowk.server.peers.inspection import fault
 from chowk.server.raft.messages import (
-    AppendRequest, AppendResponse, InstallSnapshot, Message, PreVoteRequest, VoteRequest, VoteResponse,
+    AppendRequest,
+    AppendResponse,
+    InstallSnapshot,
+    Message,
+    PreVoteRequest,
+    VoteRequest,
+    VoteResponse,
 )  # fmt: skip
 from chowk.server.raft.records import Configuration, Entry, EntryKind, Member, SnapshotMeta
 
