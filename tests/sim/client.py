@@ -41,6 +41,11 @@ class Client:
         self.acknowledged = 0
         world.agenda.after(self._rng.uniform(0.0, 0.5), self._begin)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for nothing."""
+        return self._operation is None
+
     def _begin(self) -> None:
         if self._world.is_over:
             return

@@ -1,4 +1,4 @@
-"""One simulated server: the core, and what `server.consensus` does around it, in simulated time.
+"""One simulated server: the core, and what `driver.engine` does around it, in simulated time.
 
 Its threads are delays: one write of the log at a time (what comes meanwhile is written together), one snapshot at a time.
 """
@@ -72,6 +72,7 @@ class Server:
         self._saving: tuple[SnapshotMeta, tuple[bytes, ...]] | None = None
         self._taking = False
         self._receiving = False
+        self._received: dict[SnapshotMeta, tuple[bytes, ...]] = {}
         self._proposals: dict[int, tuple[int, Answer]] = {}
         self._reads: dict[int, Callable[[int | None], None]] = {}
         self._reaching: list[tuple[int, Callable[[], None]]] = []
@@ -95,7 +96,7 @@ class Server:
         self.raft = Raft(self.id, restored, self.settings, random.Random(self.world.rng.random()), self.clock.now())
         self.world.note(self.id, "start", restored.hard_state, self.raft.last_index)
         self.world.invariants.started(self)
-        self._restore()
+        self._load()
         self.pump()
 
     def kill(self, *, power_lost: bool) -> None:
@@ -331,7 +332,7 @@ class Server:
             if first.install is not None:
                 self.disk.persist([Persist(0, first.hard_state)])
                 self.disk.install(first.install)
-                self._restore()
+                self._installed(first.install)
             self.disk.persist(group)
         except StorageError as error:
             self._fail(error)
@@ -345,13 +346,21 @@ class Server:
         self.world.note(self.id, "disk failed", error.errno)
         self._stop(power_lost=True)
 
-    def _restore(self) -> None:
+    def _load(self) -> None:
+        """At a start: what the disk has."""
         snapshot = self.disk.read_snapshot()
         if snapshot is not None:
             meta, chunks = snapshot
-            state = self.machine.restore(chunks)
-            self.world.note(self.id, "restored", meta.index)
-            self.world.invariants.restored(self, meta, state)
+            self._restore(meta, tuple(chunks))
+
+    def _installed(self, meta: SnapshotMeta) -> None:
+        """The log begins after `meta` now: so does the state machine. The disk may hold a newer one that the core refused."""
+        self._restore(meta, self._received[meta])
+
+    def _restore(self, meta: SnapshotMeta, chunks: tuple[bytes, ...]) -> None:
+        state = self.machine.restore(chunks)
+        self.world.note(self.id, "restored", meta.index)
+        self.world.invariants.restored(self, meta, state)
 
     # Snapshots.
 
@@ -406,7 +415,7 @@ class Server:
     def receive_snapshot(
         self, message: InstallSnapshot, chunks: tuple[bytes, ...], ended: Callable[[bool], None]
     ) -> None:
-        """A snapshot of another server, all its bytes there: see `server.consensus.receive_snapshot`."""
+        """A snapshot of another server, all its bytes there: see `driver.engine.install`."""
         if self.raft is None:
             ended(False)
             return
@@ -426,13 +435,14 @@ class Server:
             self._receive(message)
             ended(True)
             if self.raft is not None and self._core.snapshot == meta:
-                self._reach(meta.index, self._end_receiving)
+                self._reach(meta.index, lambda: self._end_receiving(meta))
             else:
-                self._end_receiving()
+                self._end_receiving(meta)
 
         if message.meta.index <= self._core.commit_index:
             saved(message.meta)
         else:
+            self._received[message.meta] = chunks
             self._save_when_free(message.meta, chunks, saved)
 
     def _save_when_free(
@@ -443,8 +453,9 @@ class Server:
         else:
             self._save(meta, chunks, then)
 
-    def _end_receiving(self) -> None:
+    def _end_receiving(self, meta: SnapshotMeta) -> None:
         self._receiving = False
+        self._received.pop(meta, None)
 
 
 def cut(data: bytes) -> tuple[bytes, ...]:

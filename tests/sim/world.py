@@ -176,26 +176,30 @@ class World:
         if self._lost_quorum():
             self.note("no quorum is left")
             return
-        end = self.agenda.now + CONVERGED_WITHIN_S
-        acknowledged = [client.acknowledged for client in self.clients]
-        while not (
-            self._agrees()
-            and all(c.acknowledged > before for c, before in zip(self.clients, acknowledged, strict=True))
-        ):
-            if self.agenda.now >= end:
-                raise Violation(f"no agreement {CONVERGED_WITHIN_S:g} s after the last fault")
-            self.agenda.run_until(self.agenda.now + 0.5, STEPS_MAX)
+        acknowledged = {client.name: client.acknowledged for client in self.clients}
+        self._wait(
+            "the servers agree and every client is served",
+            lambda: self._agrees(3) and all(each.acknowledged > acknowledged[each.name] for each in self.clients),
+        )
         self.is_over = True
+        self._wait("all is quiet", lambda: self._agrees(0) and all(client.is_idle for client in self.clients))
         leader = self._leader()
         sent, term = dict(self.invariants.snapshots), leader.raft.term if leader is not None and leader.raft else 0
         self.agenda.run_until(self.agenda.now + 4.0, STEPS_MAX)
         if leader is None or leader.raft is None or not leader.raft.leads or leader.raft.term != term:
             raise Violation("the leader changed while nothing was wrong")
-        if not self._agrees():
+        if not self._agrees(0):
             raise Violation("the servers differ when nobody writes")
         looped = {target: count - sent.get(target, 0) for target, count in self.invariants.snapshots.items()}
         if any(count > 1 for count in looped.values()):
             raise Violation(f"snapshots are sent again and again: {looped}")
+
+    def _wait(self, what: str, is_so: Callable[[], bool]) -> None:
+        end = self.agenda.now + CONVERGED_WITHIN_S
+        while not is_so():
+            if self.agenda.now >= end:
+                raise Violation(f"{CONVERGED_WITHIN_S:g} s without a fault, and still not: {what}")
+            self.agenda.run_until(self.agenda.now + 0.5, STEPS_MAX)
 
     def _lost_quorum(self) -> bool:
         """Whether so many disks rotted that the last members cannot agree on anything. It must not be the rule."""
@@ -218,13 +222,14 @@ class World:
         leaders = [server for server in self.running() if server.raft is not None and server.raft.leads]
         return max(leaders, key=lambda server: server.raft.term if server.raft else 0, default=None)
 
-    def _agrees(self) -> bool:
+    def _agrees(self, behind_max: int) -> bool:
+        """Whether there is a leader, and no member is further behind it."""
         leader = self._leader()
         if leader is None or leader.raft is None:
             return False
         members = [self.servers[member.id] for member in leader.raft.configuration.members]
         return all(
-            server.machine.index >= leader.raft.commit_index - (0 if self.is_over else 3)
+            server.machine.index >= leader.raft.commit_index - behind_max
             for server in members
             if server.raft is not None
         )

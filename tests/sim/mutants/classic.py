@@ -152,7 +152,10 @@ MUTANTS: Final = (
         17,
         "a second snapshot comes while the first is installed",
         "snapshots",
-        (Edit("sim.server:Server._receive_snapshot", "if self._receiving:", "if False:"),),
+        (
+            Edit("sim.server:Server._receive_snapshot", "if self._receiving:", "if False:"),
+            Edit("sim.server:Server._installed", "self._restore(meta, self._received[meta])", "self._load()"),
+        ),
     ),
     Mutant(
         18,
