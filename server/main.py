@@ -7,6 +7,7 @@ It stops cleanly when stdin ends (the agent is gone) and on SIGTERM; Ctrl-C goes
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -59,6 +60,9 @@ async def _serve(options: ServerOptions, make_consensus: ConsensusMaker) -> int:
     except (OSError, ValueError) as error:
         _report(ServerReport(error=str(error)))
         return 1
+    # What is there now stays: the collector's full pass, which stops the loop, need not look at it again.
+    gc.collect()
+    gc.freeze()
     _report(ServerReport(ready=True))
     log.info("server started", node=options.node_name, datacenter=options.datacenter, index=machine.store.index)
     reason = await stop.reason
