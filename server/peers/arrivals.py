@@ -63,7 +63,7 @@ class Arrivals:
         if self._one_at_a_time.locked():
             raise TooManyRequests("a chunk is being written")
         # A connection that is lost meanwhile leaves no write half done.
-        reply = await asyncio.shield(local.engine.tasks.spawn(self._taken(chunk), "chunk"))
+        reply: ChunkReply | ChowkError = await asyncio.shield(local.engine.tasks.spawn(self._taken(chunk), "chunk"))
         if isinstance(reply, ChowkError):
             raise reply
         return reply
