@@ -1,4 +1,4 @@
-"""What is waiting to be passed on: each broadcast rides on packets that go out anyway, so many times and no more (SWIM 4.1)."""
+"""What is waiting to be passed on: each broadcast rides on packets that go out anyway, so many times (SWIM 4.1)."""
 
 from __future__ import annotations
 

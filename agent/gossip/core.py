@@ -94,7 +94,7 @@ class GossipCore:
     def handle_timer(self, now: float) -> None:
         """Do what is due. To be called at `next_deadline()`, or as soon after as can be."""
         lag = now - self._timers.next_deadline()
-        if lag >= self._settings.probe_timeout_s:
+        if lag >= self._settings.stall_s:
             # We stood still: that nobody answered meanwhile says something about us, nothing about them.
             self._post.count("stalls")
             self._membership.awareness.apply(1)
@@ -142,7 +142,7 @@ class GossipCore:
         return self._exchanges.join(address, now)
 
     def leave(self, now: float) -> None:
-        """Go in peace: tell it, then be gone. LeaveDone follows within twice `leave_spread_s`; at once where one is alone."""
+        """Go in peace: tell it, then be gone. LeaveDone follows within twice `leave_spread_s`, at once when alone."""
         membership = self._membership
         if membership.gone or membership.me.status == member.LEAVING:
             return

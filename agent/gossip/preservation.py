@@ -3,9 +3,9 @@
 A verdict on a suspect is withheld (the member is `kept`) when both hold:
 
 * *Much is lost at once*: at least 4 others were there within the window, and half of them or more are out of reach:
-  suspects, kept ones, and those that failed within the window. A small side of a large cluster cannot probe all the others before the
-  first suspicion ends, so it may also judge from a sample: of at least 4 members probed since the wave began, three quarters
-  are silent.
+  suspects, kept ones, and those that failed within the window. A small side of a large cluster cannot probe all the others
+  before the first suspicion ends, so it may also judge from a sample: of at least 4 members probed since the wave began,
+  three quarters are silent.
 * *We are the minority*: no majority of the servers known is within our reach (heard of directly since the wave began). The
   servers decide, not the heads: the side with their majority has the leader, so only its verdicts change the catalog, and a
   rack of clients that really died must leave the catalog in seconds. Where no servers are known, heads are counted.

@@ -1,8 +1,8 @@
 """Probing: who is pinged when, by which ways, and what an answer or its absence means (SWIM 3 and 4.3, Lifeguard IV-A).
 
 Each round the next members of a shuffled order are pinged. Who does not answer in time is pinged through others and by
-TCP; at the round's end it is suspect. Helpers that hear us but not the target say so (nack): where not even they do, the fault is
-likelier ours. Called by `core`.
+TCP; at the round's end it is suspect. Helpers that hear us but not the target say so (nack): where not even they do, the
+fault is likelier ours. Called by `core`.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Prober:
         membership, target = self._membership, probe.target
         self._post.count("probes_failed")
         if not probe.helpers or probe.nacks < probe.helpers:
-            # Once a probe, not once a nack: the helpers may have died with the target, and a rack's death must not slow us down.
+            # Once a probe, not once a nack: helpers may have died with the target; a rack's death must not slow us.
             membership.awareness.apply(1)
         membership.preservation.probed(target.name, False, now)
         if target.said.incarnation == probe.incarnation:

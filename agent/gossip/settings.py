@@ -31,6 +31,7 @@ MAX_HEALTH: Final = 8
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds and counts. `probe_nodes` members are probed each interval (SWIM probes one; three make a small cluster see a
     death within about a second, for under 1 KB/s). `indirect_checks` peers are asked to ping for us.
+    A timer that comes `stall_s` late says that this process stood still.
     """
 
     datacenter: str = "dc1"
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     preservation_window_s: float = 30.0
     preservation_limit_s: float = 3600.0
     max_health: int = MAX_HEALTH
+    stall_s: float = 0.25
 
     def retransmit_limit(self, members: int) -> int:
         """How often a broadcast is sent by each that has it."""

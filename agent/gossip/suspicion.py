@@ -6,7 +6,7 @@ import math
 
 
 class Suspicion:
-    """Of one member, from `start` on; `confirm(by)` for each that says the same. The first is `by`, who never counts again."""
+    """Of one member, from `start` on; `confirm(by)` for each that says the same. The first, `by`, never counts again."""
 
     def __init__(self, by: str, start: float, bounds: tuple[float, float], wanted: int) -> None:
         self.by = by

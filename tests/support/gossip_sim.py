@@ -1,4 +1,4 @@
-"""A gossip cluster of many cores in one process: virtual time, a network that loses, delays, cuts and pauses, all from one seed.
+"""A gossip cluster of many cores in one process: virtual time, a network that loses, delays, cuts and pauses, from one seed.
 
 Used by tests/agent/gossip and integration/bench/gossip.py. The same seed gives the same trace.
 """
@@ -130,8 +130,10 @@ class GossipCluster:
         for me in members[1:]:
             self._introduce(self.add(me), collector)
         nodes = [self.add(me) for me in members]
-        for node in nodes:
+        for node in nodes[1:]:
             self._introduce(node, collector)
+        if count > 1:
+            self._introduce(nodes[0], nodes[1])
         for node in nodes:
             node.told.clear()
             node.stream_bytes = 0
@@ -285,9 +287,7 @@ class GossipCluster:
         node.stream_bytes += len(effect.request)
         target = self.nodes.get(effect.address)
         failed = ("failed", node, effect.id, "timed out")
-        if target is None or not self._reaches(node.address, effect.address):
-            self._push(self.now + effect.timeout_s, failed)
-        elif not target.up:
+        if target is None or not target.up or not self._reaches(node.address, effect.address):
             self._push(self.now + effect.timeout_s, failed)
         else:
             # TCP sends again what is lost: a loss costs time, not the exchange. Its deadline is the shell's.

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.gossip_sim import agent_member
 
 from chowk.agent.gossip.codec import decode_exchange, decode_packet, encode_exchange, encode_message, join_parts
 from chowk.agent.gossip.core import GossipCore
@@ -34,6 +33,7 @@ from chowk.agent.gossip.messages import (
 )
 from chowk.agent.gossip.roster import said_by
 from chowk.agent.gossip.settings import MAX_PACKET_BYTES, Settings
+from support.gossip_sim import agent_member
 
 counters = st.integers(0, 5) | st.sampled_from([MAX_COUNTER - 1, MAX_COUNTER])
 names = st.sampled_from(["n0000", "n0001", "n0002", "x"])

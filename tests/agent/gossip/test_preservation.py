@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.gossip_sim import GossipCluster, Node, node_name
 
 from chowk.agent.gossip.effects import MemberChanged
 from chowk.agent.gossip.settings import Settings
+from support.gossip_sim import GossipCluster, Node, node_name
 
 
 def statuses(node: Node) -> list[str]:
@@ -38,7 +38,7 @@ def test_a_minority_keeps_its_view_marked_and_the_majority_fails_the_minority(
     cluster.run(60.0)
     for node in minority:
         assert not ever(node, "failed")
-        assert ever(node, "alive") and statuses(node).count("kept") >= 4
+        assert statuses(node).count("kept") >= 4
         assert set(statuses(node)) == {"alive", "kept"}
     for node in majority:
         assert statuses(node).count("failed") == cut
