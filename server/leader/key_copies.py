@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+import structlog
+
+from chowk.core.requests import RaftServer
 from chowk.core.runtime.clock import Clock
 from chowk.server.leader.authority import CertificateAuthority
 from chowk.server.leader.key_sharing import KeySharing
 
+log = structlog.get_logger("chowk.ca")
 LOOK_S: Final = 2.0
+RETRY_S: Final = 10.0
 AGAIN_S: Final = 60.0
 """A server that is known to hold the key is given it again this often: it may have lost its disk since."""
 
@@ -25,19 +30,29 @@ class KeyCopies:
 
     async def run(self) -> None:
         """See duties.Duty."""
-        copied_at: dict[tuple[str, str], float] = {}
+        due: dict[tuple[str, str], float] = {}
+        lacking: set[str] = set()
         while True:
             await self._clock.sleep(LOOK_S)
             active = await self._authority.active_key()
             if active is None:
                 continue
             root_id, pem = active
-            others = self._sharing.others()
-            wanted = {(root_id, server.id): server for server in others}
-            copied_at = {each: at for each, at in copied_at.items() if each in wanted}
+            wanted = {(root_id, server.id): server for server in self._sharing.others()}
+            due = {each: at for each, at in due.items() if each in wanted}
+            lacking &= {server.id for server in wanted.values()}
             for each, server in wanted.items():
-                now = self._clock.now()
-                if now - copied_at.get(each, now - AGAIN_S) >= AGAIN_S and await self._sharing.copy(
-                    server, root_id, pem
-                ):
-                    copied_at[each] = now
+                if self._clock.now() >= due.get(each, 0.0):
+                    has_it = await self._sharing.copy(server, root_id, pem)
+                    due[each] = self._clock.now() + (AGAIN_S if has_it else RETRY_S)
+                    _tell(server, lacking, has_it=has_it)
+
+
+def _tell(server: RaftServer, lacking: set[str], *, has_it: bool) -> None:
+    """Once when a server is found to lack the key, once when it has it then."""
+    if not has_it and server.id not in lacking:
+        lacking.add(server.id)
+        log.warning("a server has no copy of the CA's key; trying again", server=server.node)
+    elif has_it and server.id in lacking:
+        lacking.discard(server.id)
+        log.info("the server has a copy of the CA's key now", server=server.node)

@@ -50,7 +50,7 @@ class KeySharing:
                 server.address, CA_KEY_SAVE, CAKey(root_id=root_id, pem=pem), timeout_s=CALL_TIMEOUT_S
             )
         except ChowkError as error:
-            log.warning("a server has no copy of the CA's key yet", server=server.node, error=str(error))
+            log.debug("a server did not take a copy of the CA's key", server=server.node, error=str(error))
             return False
         return True
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from chowk.core.errors import Unavailable
+from chowk.core.errors import ChowkError, Unavailable
 from chowk.core.requests import Method
 from chowk.core.runtime.rpc.connection import RpcConnection
 from chowk.core.runtime.tasks import TaskOwner
@@ -36,7 +36,7 @@ class OtherServers:
 
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
-        self._connections: dict[str, asyncio.Task[RpcConnection]] = {}
+        self._connections: dict[str, asyncio.Task[RpcConnection | ChowkError]] = {}
         self._tasks = TaskOwner("servers")
 
     async def call(self, address: str, method: Method[Q, A], request: Q, *, timeout_s: float) -> A:
@@ -74,29 +74,30 @@ class OtherServers:
             if len(self._connections) >= SERVERS_MAX:
                 self.drop(next(iter(self._connections)))
             task = self._connections[address] = self._tasks.spawn(self._connect(address), f"dial {address}")
-            task.add_done_callback(_seen)
         # A caller that goes away does not take the connection from the others that wait for it.
         await asyncio.wait([task])
         if task.cancelled():
             raise Unavailable(f"the server at {address} is not needed any more")
-        return task.result()
+        result = task.result()
+        if isinstance(result, ChowkError):
+            raise result
+        return result
 
-    async def _connect(self, address: str) -> RpcConnection:
+    async def _connect(self, address: str) -> RpcConnection | ChowkError:
+        """An error is a value here: that a server is away is no failure of this task, and its callers are told."""
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
                 return await self._dial(address)
+        except ChowkError as error:
+            return error
         except TimeoutError:
-            raise Unavailable(f"the server at {address} does not answer") from None
+            return Unavailable(f"the server at {address} does not answer")
         except OSError as error:
-            raise Unavailable(f"the server at {address} cannot be reached: {error}") from error
+            return Unavailable(f"the server at {address} cannot be reached: {error}")
 
 
-def _made(task: asyncio.Task[RpcConnection]) -> RpcConnection | None:
+def _made(task: asyncio.Task[RpcConnection | ChowkError]) -> RpcConnection | None:
     if not task.done() or task.cancelled() or task.exception() is not None:
         return None
-    return task.result()
-
-
-def _seen(task: asyncio.Task[RpcConnection]) -> None:
-    if not task.cancelled():
-        task.exception()
+    result = task.result()
+    return None if isinstance(result, ChowkError) else result
