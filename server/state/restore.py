@@ -10,7 +10,6 @@ never go back: what is restored counts as changed by the restore, for watchers a
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 from chowk.core.commands import FinishRestore, StageRestore
@@ -54,10 +53,7 @@ def finish(store: Store, index: int, command: FinishRestore) -> bool | str:
     store.staging = None
     if command.abandon:
         return True
-    digest = hashlib.sha256()
-    for _index, data in staging.pieces:
-        digest.update(data)
-    if len(staging.pieces) != command.chunks or digest.hexdigest() != command.sha256:
+    if len(staging.pieces) != command.chunks or staging.digest.hexdigest() != command.sha256:
         return "the pieces are not the snapshot that was sent: nothing was changed"
     try:
         restored = staging.loading.finish()

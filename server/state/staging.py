@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,12 +17,14 @@ class Staging:
         self.loading = loading
         self.pieces: list[tuple[int, bytes]] = []
         self.size = 0
+        self.digest = hashlib.sha256()
 
     def add(self, index: int, data: bytes) -> None:
         """The next piece. ValueError when it cannot be one."""
         self.loading.feed(data, index)
         self.pieces.append((index, data))
         self.size += len(data)
+        self.digest.update(data)
 
     def rows(self) -> list[tuple[str, int, bytes]]:
         """For a snapshot: (id, index, bytes)."""
