@@ -38,7 +38,7 @@ class Clients:
     async def run(self) -> None:
         """Every client at once."""
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a kept connection is tried twice behind our back
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session, asyncio.TaskGroup() as group:
             for name, url in self._urls.items():
                 for number in range(self._each):
