@@ -173,6 +173,18 @@ class Faults:
             else:
                 server.start()
 
+    def depose(self) -> None:
+        """A leader is asked to change the members, and in the same moment hears nobody any more but one."""
+        leaders = [server for server in self._world.running() if server.raft is not None and server.raft.leads]
+        if leaders:
+            leader = self._rng.choice(leaders)
+            self._world.operator.change(leader)
+            others = [id for id in self._ids() if id != leader.id]
+            if self._rng.random() < 0.5:
+                others.remove(self._rng.choice(others))
+            self._world.network.cuts.clear()
+            self._cut([leader.id], others, both=True)
+
     def transfer(self) -> None:
         """The operator moves the leadership."""
         server = self._running()

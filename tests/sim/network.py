@@ -14,6 +14,8 @@ from chowk.server.raft.messages import Message
 
 LATE_S: Final = 4.0
 """The most a late message is delayed."""
+CALM_DELAY_S: Final = 0.05
+"""The most a message takes when nothing is wrong."""
 SNAPSHOT_TIMEOUT_S: Final = 1.0
 """How long a sender waits for a chunk of a snapshot to be taken."""
 UNKNOWN_FIELD: Final = "field_of_a_newer_version"
@@ -36,6 +38,7 @@ class Network:
         """Everything passes from now on, in time."""
         self.cuts.clear()
         self.drop, self.is_calm = 0.0, True
+        self.delay_s = min(self.delay_s, CALM_DELAY_S)
 
     def is_cut(self, sender: str, target: str) -> bool:
         """Whether nothing passes now."""

@@ -44,12 +44,13 @@ class Operator:
         ]
         new = [server for server in leaders if server.raft is not None and not server.raft.leads]
         if new and rng.random() < NEW_LEADERS_ASKED:
-            self._change(rng.choice(new))
+            self.change(rng.choice(new))
         elif leaders and rng.random() < STEP_S / every_s:
-            self._change(rng.choice(leaders))
+            self.change(rng.choice(leaders))
         self._world.agenda.after(rng.uniform(0.2, 1.8) * STEP_S, self._next)
 
-    def _change(self, leader: Server) -> None:
+    def change(self, leader: Server) -> None:
+        """Ask this server for some change."""
         raft = leader.raft
         if raft is None:
             return

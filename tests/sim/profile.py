@@ -55,7 +55,7 @@ ALL: Final = PROCESS + NETWORK + DISK + ROT
 
 KINDS: Final = (
     ("mixed", 8.0), ("members", 4.0), ("elections", 3.0), ("snapshots", 3.0), ("jumps", 1.0), ("real", 2.0), ("single", 1.0),
-    ("stable", 1.5),
+    ("stable", 1.5), ("rivals", 2.0),
 )  # fmt: skip
 """The kinds, and how often each is drawn."""
 
@@ -78,9 +78,25 @@ def draw(seed: int, kind: str = "") -> Profile:
                 snapshot_every=10,
                 trailing=rng.choice((0, 2)),
             )
+        case "rivals":
+            return drawn(
+                voters=4,
+                faults=(("depose", 5.0), ("heal", 2.0), ("kill", 1.0)),
+                members_every_s=2.0,
+                fault_every_s=2.5,
+                drop=rng.choice((0.1, 0.3)),
+                late=0.0,
+                delay_s=rng.choice((0.02, 0.05)),
+            )
         case "elections":
             faults = (*PROCESS, *NETWORK, ("transfer", 6.0), ("slow_disk", 6.0))
-            return drawn(voters=rng.choice((3, 5, 5)), faults=faults, fault_every_s=0.9, late=rng.choice((0.02, 0.15)))
+            return drawn(
+                voters=rng.choice((3, 5, 5)),
+                faults=faults,
+                fault_every_s=0.9,
+                late=rng.choice((0.02, 0.15)),
+                delay_s=rng.choice((0.02, 0.1, 0.5)),
+            )
         case "snapshots":
             faults = (*PROCESS, *NETWORK, ("slow_disk", 3.0))
             return drawn(

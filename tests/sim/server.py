@@ -354,7 +354,7 @@ class Server:
             self._restore(meta, tuple(chunks))
 
     def _installed(self, meta: SnapshotMeta) -> None:
-        """The log begins after `meta` now: so does the state machine. The disk may hold a newer one that the core refused."""
+        """The log begins after `meta`: so does the state machine. The disk may have a newer one that the core refused."""
         self._restore(meta, self._received[meta])
 
     def _restore(self, meta: SnapshotMeta, chunks: tuple[bytes, ...]) -> None:

@@ -52,6 +52,7 @@ class World:
         self.histories: dict[str, list[Operation]] = {key: [] for key in self.keys}
         self.last_values: dict[str, int] = {}
         self.clients: list[Client] = []
+        self.operator = Operator(self)
 
     def next_number(self) -> int:
         """A number that was not used before."""
@@ -146,7 +147,6 @@ class World:
             self.clients = [Client(self, number) for number in range(self.profile.clients)]
             Watcher(self)
             Faults(self)
-            Operator(self)
             stability = Stability(self) if self.profile.kind == "stable" else None
             self.agenda.run_until(self.profile.seconds, STEPS_MAX)
             if stability is not None:

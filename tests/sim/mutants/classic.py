@@ -68,7 +68,7 @@ MUTANTS: Final = (
     Mutant(
         7,
         "the membership is changed before an entry of the leader's own term is committed",
-        "members",
+        "rivals",
         (Edit(RAFT + "core:Raft.change_configuration", "if not state.has_led:", "if False:"),),
     ),
     Mutant(
