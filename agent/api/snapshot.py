@@ -92,8 +92,11 @@ def _meta_of(part: SnapshotPart) -> ArchiveMeta:
 async def restore(request: ApiRequest) -> web.StreamResponse:
     """Replace the state of all servers by that of the archive in the body."""
     with tempfile.TemporaryFile(prefix="chowk-restore-") as file:
-        await _receive(request, file)
-        file.seek(0)
+        try:
+            await _receive(request, file)
+            file.seek(0)
+        except OSError as error:
+            raise Unavailable(f"the snapshot cannot be kept until it is verified: {error.strerror or error}") from error
         try:
             meta = await asyncio.to_thread(verify, file)
         except BadArchive as error:

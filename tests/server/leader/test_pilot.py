@@ -170,6 +170,15 @@ def test_no_voter_is_removed_when_more_than_a_minority_is_dead() -> None:
     assert world.after(600) is None
 
 
+def test_a_dead_server_stays_while_too_few_of_the_others_are_healthy() -> None:
+    world = World("abcde")
+    world.fail("e")
+    world.lag["c"] = world.lag["d"] = 300
+    assert world.after(600) is None
+    world.lag["c"] = 0
+    assert world.after(0) == Remove("id-e", "it failed")
+
+
 def test_two_of_five_go_one_at_a_time() -> None:
     world = World("abcde")
     world.fail("d")

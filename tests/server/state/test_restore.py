@@ -152,6 +152,14 @@ def test_one_with_wrong_bytes_anywhere_changes_nothing_or_is_what_its_checksum_s
     assert not wrong.ok
 
 
+def test_a_state_that_is_whole_but_not_the_one_that_was_sent_changes_nothing() -> None:
+    log, data = mine(), other()
+    for chunks, digest in ((1, "0" * 64), (2, hashlib.sha256(data).hexdigest())):
+        log.stage(data, len(data))
+        assert not log.write(FinishRestore(id="r", chunks=chunks, sha256=digest)).ok
+    assert list(log.machine.store.nodes) == ["mine"]
+
+
 def test_a_second_restore_takes_the_place_of_an_unfinished_one() -> None:
     log = mine()
     log.stage(other(), id="first")
