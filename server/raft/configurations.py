@@ -32,6 +32,11 @@ class Configurations:
         """The one in force at `index`, and the index of its entry."""
         return next(known for known in reversed(self._history) if known[0] <= index or known is self._history[0])
 
+    def voters_since(self, index: int) -> set[str]:
+        """Who counts in the configuration in force at `index`, or in any after it."""
+        first, _configuration = self.at(index)
+        return {voter for known, configuration in self._history if known >= first for voter in configuration.voters}
+
     def note(self, entry: Entry) -> None:
         """An entry was appended."""
         if entry.kind is EntryKind.CONFIGURATION:

@@ -181,7 +181,7 @@ class Raft:
         """When `handle_timer` wants to be called; None while there is nothing to wait for."""
         state = self._state
         if state.role is not Role.LEADER:
-            return state.election_deadline if state.is_voter else None
+            return state.election_deadline if state.may_stand else None
         if not state.peers:
             return None
         deadline = min(state.heartbeat_deadline, state.quorum_deadline)
@@ -191,7 +191,7 @@ class Raft:
         """Do what is due; nothing when nothing is."""
         state = self._state
         if state.role is not Role.LEADER:
-            if now >= state.election_deadline and state.is_voter:
+            if now >= state.election_deadline and state.may_stand:
                 elections.campaign(state, now)
             return
         if len(state.voters) > 1 and state.is_stalled(now):

@@ -13,7 +13,7 @@ from chowk.server.raft.state import RaftState, Role
 def campaign(state: RaftState, now: float) -> None:
     """The leader was not heard for too long. Ask first; alone, there is nobody to ask."""
     state.wait_for_election(now)
-    if not state.is_voter or state.is_stalled(now):
+    if not state.may_stand or state.is_stalled(now):
         return
     if state.voters == (state.id,):
         stand(state, now, transfer=False)

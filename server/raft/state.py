@@ -92,6 +92,12 @@ class RaftState:
         return self.id in self.voters
 
     @property
+    def may_stand(self) -> bool:
+        """Whether this server may ask for votes: it counts, or did before a change that it does not know to be committed.
+        It may be the only one that has that change, so that its log lets it vote for nobody else (dissertation 4.2.2)."""
+        return self.is_voter or self.id in self.configurations.voters_since(self.commit)
+
+    @property
     def peers(self) -> tuple[str, ...]:
         """The other members, in order."""
         return tuple(member.id for member in self.configurations.latest.members if member.id != self.id)

@@ -82,13 +82,13 @@ class Operator:
         return old.joined_by(Member(self._rng.choice(learners).id, "", voter=True))
 
     def _remove(self, old: Configuration, leader: str) -> Configuration | None:
-        removable = [member for member in old.members if not member.voter or len(old.voters) > 2]
+        removable = [member for member in old.members if not member.voter or len(old.voters) > 1]
         if not removable:
             return None
-        chosen = leader if len(old.voters) > 2 and self._rng.random() < 0.3 else self._rng.choice(removable).id
+        chosen = leader if len(old.voters) > 1 and self._rng.random() < 0.3 else self._rng.choice(removable).id
         return old.left_by(chosen)
 
     def _demote(self, old: Configuration, _leader: str) -> Configuration | None:
-        if len(old.voters) <= 2:
+        if len(old.voters) <= 1:
             return None
         return old.joined_by(Member(self._rng.choice(old.voters), "", voter=False))
