@@ -202,6 +202,14 @@ class RaftConsensus:
         return self._engine.leading
 
     @property
+    def has_lease(self) -> bool:
+        """Whether nobody else can lead at this very moment, and everything committed is applied here."""
+        engine = self._engine
+        if not engine.has_begun or not engine.leading or engine.failure is not None:
+            return False
+        return engine.core.has_lease(self._clock.now()) and engine.applied.index >= engine.core.commit_index
+
+    @property
     def leader(self) -> str:
         """The leader's address, "" when unknown."""
         if not self._engine.has_begun:

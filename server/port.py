@@ -84,6 +84,12 @@ class Consensus(Protocol):
     def is_leader(self) -> bool: ...
 
     @property
+    def has_lease(self) -> bool:
+        """Whether nobody else can lead at this very moment, and everything committed is applied here: what is read now is
+        not stale. False is no harm: a read barrier answers then."""
+        ...
+
+    @property
     def leader(self) -> str:
         """The leader's address, "" when unknown."""
         ...

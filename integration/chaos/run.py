@@ -84,7 +84,8 @@ def _run(options: argparse.Namespace, world: World, folder: Path) -> int:
         _shift_clock(cluster.servers[0])
     history = History()
     with cluster:
-        clients = Clients(_urls(cluster), history, rng, CLIENTS_EACH)
+        addresses = {agent.node: (agent.address, agent.http_port) for agent in cluster.servers}
+        clients = Clients(addresses, history, rng, CLIENTS_EACH)
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_until_complete, args=(clients.run(),), daemon=True)
         thread.start()
@@ -119,10 +120,6 @@ def _torment(
         )
         time.sleep(rng.uniform(*CALM_S))
     time.sleep(LAST_CALM_S)
-
-
-def _urls(cluster: Cluster) -> dict[str, str]:
-    return {agent.node: f"http://{agent.address}:{agent.http_port}" for agent in cluster.servers}
 
 
 def _shift_clock(agent: AgentProcess) -> None:

@@ -73,7 +73,7 @@ class Reads:
 
     async def settle(self, consistency: str) -> None:
         """Return when a read of this consistency may look at the store. NoLeader when it cannot be known."""
-        if consistency == STALE or (consistency == DEFAULT and self._consensus.is_leader and self._caught_up):
+        if consistency == STALE or (consistency == DEFAULT and self._caught_up and self._consensus.has_lease):
             return
         await self._pass_barrier()
         self._caught_up = self._consensus.is_leader

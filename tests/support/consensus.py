@@ -22,6 +22,7 @@ class SoloConsensus:
         self._address = address
         self._callbacks: list[Callable[[bool], None]] = []
         self.leading = False
+        self.leased = True
         self.applied_index = 0
         self.barriers = 0
 
@@ -77,6 +78,10 @@ class SoloConsensus:
     @property
     def is_leader(self) -> bool:
         return self.leading
+
+    @property
+    def has_lease(self) -> bool:
+        return self.leading and self.leased
 
     @property
     def leader(self) -> str:
