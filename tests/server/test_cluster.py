@@ -59,9 +59,10 @@ async def names(host: Host, consistency: str = "default") -> set[str]:
     return {each.node for each in reply.nodes}
 
 
-def test_every_server_takes_writes_and_shows_them_at_once_and_names_the_leader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_every_server_takes_writes_and_shows_them_at_once_and_names_the_leader(tmp_path: Path, encrypted: bool) -> None:
     async def scene() -> None:
-        async with server_cluster(tmp_path) as cluster:
+        async with server_cluster(tmp_path, encrypted=encrypted) as cluster:
             leader = await cluster.leader()
             for number, host in enumerate(cluster.up):
                 await host.write(CATALOG_WRITE, node(f"n{number}"))
