@@ -37,7 +37,7 @@ def test_the_table_of_commands_is_complete():
 def test_each_flag_a_row_names_is_one_of_its_command():
     for path, text in re.findall(r"^\| `(chowk [a-z -]+)` \| (.*) \|$", DOCUMENT, re.MULTILINE):
         known = {name.lstrip("-") for param in LEAVES[path].params for name in param.opts} if path in LEAVES else None
-        for name in re.findall(r"`[^`]*?-([a-z][a-z-]+)", text):
+        for name in re.findall(r"`[^`]*?-([a-z][a-z0-9-]+)", text):
             assert known is None or name in known, f"{path}: {name}"
 
 
