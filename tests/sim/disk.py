@@ -62,6 +62,13 @@ class Durable:
         position = index - self.entries[0].index if self.entries else -1
         return 0 <= position < len(self.entries) and self.entries[position].term == term
 
+    @property
+    def last(self) -> tuple[int, int]:
+        """Term and index of the last entry."""
+        if self.entries:
+            return self.entries[-1].term, self.entries[-1].index
+        return (self.snapshot.term, self.snapshot.index) if self.snapshot is not None else (0, 0)
+
     def write(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
         """A write ended."""
         if hard_state is not None:

@@ -6,7 +6,7 @@ All checks cost as much as what changed in the step, not as much as there is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sim.agenda import Violation
 from sim.machine import Event, State
@@ -18,6 +18,10 @@ from chowk.server.raft.state import RaftState, Role
 if TYPE_CHECKING:
     from sim.server import Server
     from sim.world import World
+
+
+IN_A_ROW_MAX: Final = 4
+"""Snapshots that one server may need in a row when nothing is wrong."""
 
 
 class Seen:
@@ -41,6 +45,7 @@ class Invariants:
         self._world = world
         self._seen: dict[str, Seen] = {}
         self._told: dict[str, tuple[int, str]] = {}
+        self._votes: dict[int, dict[str, str]] = {}
         self._leaders: dict[int, str] = {}
         self._entries: dict[tuple[int, int], Entry] = {}
         self._previous_terms: dict[tuple[int, int], int] = {}
@@ -57,6 +62,7 @@ class Invariants:
         self._configurations: dict[int, Configuration] = {0: Configuration()}
         self.snapshots: dict[str, int] = {}
         """How many each server got of another."""
+        self._in_a_row: dict[str, int] = {}
         self.last_registers: dict[str, int] = {}
         self.last_applied = 0
 
@@ -76,6 +82,8 @@ class Invariants:
             if message.term == known[0] and known[1] not in ("", vote):
                 raise Violation(f"{message.sender} voted for {known[1]} and for {vote} in term {message.term}")
             self._told[message.sender] = message.term, vote
+        if vote:
+            self._votes.setdefault(message.term, {})[message.sender] = vote
 
     def started(self, server: Server) -> None:
         """It read its disk. What it said before must still be there."""
@@ -109,6 +117,8 @@ class Invariants:
     def written(self, server: Server, entries: Sequence[Entry]) -> None:
         """Log matching: an index and a term name one entry, with one before it."""
         log = state_of(server).log
+        if entries:
+            self._in_a_row.pop(server.id, None)
         for entry in entries:
             name = (entry.index, entry.term)
             known = self._entries.setdefault(name, entry)
@@ -166,6 +176,10 @@ class Invariants:
     def snapshot_received(self, server: Server) -> None:
         """Counted for loops."""
         self.snapshots[server.id] = self.snapshots.get(server.id, 0) + 1
+        if self._world.is_calm:
+            self._in_a_row[server.id] = self._in_a_row.get(server.id, 0) + 1
+            if self._in_a_row[server.id] > IN_A_ROW_MAX:
+                raise Violation(f"{server.id} gets one snapshot after another, and never the log behind them")
 
     # After each step.
 
@@ -178,6 +192,8 @@ class Invariants:
             self._check_new_leader(server, state)
         if state.role is Role.LEADER and self._world.profile.sure_clocks:
             self._check_lease(server)
+        if state.role is Role.LEADER:
+            self._check_matches(server, state)
         if state.role is Role.LEADER and state.configurations.latest_index != seen.configuration_index:
             self._check_configuration(server, state)
         if state.configurations.latest_index != seen.configuration_index or snapshot != seen.snapshot:
@@ -207,6 +223,10 @@ class Invariants:
     def _check_new_leader(self, server: Server, state: RaftState) -> None:
         if self._leaders.setdefault(state.term, server.id) != server.id:
             raise Violation(f"two leaders of term {state.term}: {self._leaders[state.term]} and {server.id}")
+        votes = {**self._votes.get(state.term, {}), server.id: server.disk.durable.hard_state.vote}
+        given = [voter for voter in state.voters if votes.get(voter) == server.id]
+        if len(given) <= len(state.voters) // 2:
+            raise Violation(f"{server.id} leads term {state.term} with the votes of {given} among {state.voters}")
         for index in range(state.log.anchor_index + 1, self.committed_last + 1):
             term = self.committed.get(index)
             if term is not None and term < state.term and state.log.term_at(index) != term:
@@ -225,12 +245,37 @@ class Invariants:
             if newer.raft and newer.raft.role is Role.LEADER and older.raft and older.raft.has_lease(older.clock.now()):
                 raise Violation(f"{older.id} holds a lease, and {newer.id} leads already")
 
+    def _check_matches(self, server: Server, state: RaftState) -> None:
+        """What a leader counts as durable elsewhere is."""
+        for peer, progress in state.progress.items():
+            term = state.log.term_at(progress.match)
+            other = self._world.servers.get(peer)
+            if progress.match == 0 or term is None or other is None:
+                continue
+            if not other.disk.durable.holds(progress.match, term):
+                raise Violation(f"{server.id} counts entry {progress.match} of term {term} at {peer}, who lacks it")
+
     def _check_configuration(self, server: Server, state: RaftState) -> None:
         """A leader's configuration and the last that is committed anywhere must have no two separate majorities."""
         latest = state.configurations.latest
         committed = self._configurations[max(self._configurations)]
         if committed.voters and not overlap(committed.voters, latest.voters):
             raise Violation(f"{server.id}: majorities of {latest.voters} and of {committed.voters} may not overlap")
+        for other in self._world.running():
+            rival = state_of(other)
+            if rival.log.last_term < state.term and not overlap(rival.voters, latest.voters):
+                self._check_rival(server, latest, other)
+
+    def _check_rival(self, server: Server, latest: Configuration, rival: Server) -> None:
+        """A server with an older log, and members whose majorities need not overlap the leader's: it must be impossible
+        that it is elected by them."""
+        state = state_of(rival)
+        servers = [self._world.servers[voter] for voter in state.voters if voter in self._world.servers]
+        willing = [each.id for each in servers if each.disk.durable.last <= (state.log.last_term, state.log.last_index)]
+        if len(willing) > len(state.voters) // 2:
+            raise Violation(
+                f"{server.id} works with {latest.voters}, and {willing} of {state.voters} could elect {rival.id}"
+            )
 
     def _check_in_force(self, server: Server, state: RaftState) -> None:
         """The configuration in force is the last one of the log, or the snapshot's when there is none in the log."""
@@ -260,6 +305,10 @@ class Invariants:
                 if state.role is Role.LEADER
                 else state.configurations.at(index)[1].voters
             )
+            if state.role is Role.LEADER and term != state.term:
+                raise Violation(
+                    f"{server.id} leads term {state.term} and committed entry {index} of {term} by counting"
+                )
             servers = self._world.servers
             holding = [voter for voter in voters if voter in servers and servers[voter].disk.durable.holds(index, term)]
             if len(holding) <= len(voters) // 2:

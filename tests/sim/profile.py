@@ -55,7 +55,7 @@ ALL: Final = PROCESS + NETWORK + DISK + ROT
 
 KINDS: Final = (
     ("mixed", 8.0), ("members", 4.0), ("elections", 3.0), ("snapshots", 3.0), ("jumps", 1.0), ("real", 2.0), ("single", 1.0),
-    ("stable", 1.5), ("rivals", 2.0),
+    ("stable", 1.5), ("rivals", 2.0), ("deposed", 2.0),
 )  # fmt: skip
 """The kinds, and how often each is drawn."""
 
@@ -88,6 +88,19 @@ def draw(seed: int, kind: str = "") -> Profile:
                 late=0.0,
                 delay_s=rng.choice((0.02, 0.05)),
             )
+        case "deposed":
+            return drawn(
+                voters=rng.choice((3, 5, 5)),
+                faults=(("depose", 6.0), ("heal", 3.0), ("kill", 4.0), ("restart", 6.0), ("slow_disk", 2.0)),
+                fault_every_s=rng.choice((0.5, 1.0)),
+                drop=rng.choice((0.05, 0.2)),
+                late=rng.choice((0.05, 0.2)),
+                delay_s=rng.choice((0.02, 0.1)),
+                fsync_s=rng.choice((0.02, 0.2)),
+                seconds=60.0,
+                reads=0.1,
+                snapshot_every=200,
+            )
         case "elections":
             faults = (*PROCESS, *NETWORK, ("transfer", 6.0), ("slow_disk", 6.0))
             return drawn(
@@ -95,7 +108,7 @@ def draw(seed: int, kind: str = "") -> Profile:
                 faults=faults,
                 fault_every_s=0.9,
                 late=rng.choice((0.02, 0.15)),
-                delay_s=rng.choice((0.02, 0.1, 0.5)),
+                delay_s=rng.choice((0.02, 0.1)),
             )
         case "snapshots":
             faults = (*PROCESS, *NETWORK, ("slow_disk", 3.0))

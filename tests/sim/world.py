@@ -27,6 +27,8 @@ from chowk.server.raft.settings import Settings
 from support.linearizability import Operation, is_linearizable
 
 STEPS_MAX: Final = 150_000
+BUSY_S: Final = 3.0
+"""How long the clients go on after the last fault, at least."""
 CONVERGED_WITHIN_S: Final = 40.0
 SNAPSHOT_TIMEOUT_S: Final = 2.0
 ELECTION_TIMEOUT_S: Final = 1.0
@@ -177,6 +179,7 @@ class World:
             self.note("no quorum is left")
             return
         acknowledged = {client.name: client.acknowledged for client in self.clients}
+        self.agenda.run_until(self.agenda.now + BUSY_S, STEPS_MAX)
         self._wait(
             "the servers agree and every client is served",
             lambda: self._agrees(3) and all(each.acknowledged > acknowledged[each.name] for each in self.clients),

@@ -23,7 +23,7 @@ MUTANTS: Final = (
     Mutant(
         1,
         "an entry of a prior term is committed by counting",
-        "elections",
+        "deposed",
         (Edit(ADVANCE_COMMIT, " or state.log.term_at(int(reached)) != state.term", ""),),
     ),
     Mutant(
@@ -47,7 +47,7 @@ MUTANTS: Final = (
     Mutant(
         5,
         "the log is persisted before the term",
-        "elections",
+        "deposed",
         (
             Edit("sim.disk:beginnings", "yield hard_state, []", "yield hard_state, entries"),
             Edit("sim.disk:beginnings", "yield hard_state, entries[:count]", "yield None, entries[:count]"),
@@ -56,7 +56,7 @@ MUTANTS: Final = (
     Mutant(
         6,
         "a response is accepted without a look at its term",
-        "elections",
+        "deposed",
         (
             Edit(
                 IS_CURRENT,
