@@ -44,6 +44,21 @@ def _parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
     lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines[1:])
     headers = {name.lower(): value.strip() for name, _, value in pairs}
-    if not separator or len(body) != int(headers.get("content-length", "0")):
+    if headers.get("transfer-encoding") == "chunked":
+        body, whole = _joined(body)
+    else:
+        whole = len(body) == int(headers.get("content-length", "0"))
+    if not separator or not whole:
         raise Lost("the answer was cut off")
     return int(lines[0].split()[1]), headers, body
+
+
+def _joined(chunks: bytes) -> tuple[bytes, bool]:
+    """The body that came in chunks, and whether the last one came."""
+    body = b""
+    while True:
+        size, separator, rest = chunks.partition(b"\r\n")
+        length = int(size, 16) if separator else -1
+        if length <= 0:
+            return body, length == 0
+        body, chunks = body + rest[:length], rest[length + 2 :]
