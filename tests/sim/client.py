@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from sim.agenda import Violation
 from sim.machine import Command, Event
-from sim.server import Outcome, Server
+from sim.server import Server
+from sim.waiters import Outcome
 
 from support.linearizability import Kind, Operation
 
@@ -163,7 +164,14 @@ class Watcher:
         running = [server for server in world.running() if server.machine.index >= self._index]
         if running:
             self._watch(world.rng.choice(running))
+            key = world.rng.choice(world.keys)
+            world.rng.choice(running).read_stale(key, lambda outcome: self._check_stale(outcome, key))
         world.agenda.after(0.4, self._poll)
+
+    def _check_stale(self, outcome: Outcome | None, key: str) -> None:
+        """A stale read may be old, but what it shows was so at its index."""
+        if outcome is not None and outcome.value != self._world.invariants.registers_at(outcome.index).get(key, 0):
+            raise Violation(f"a stale read of {key} at index {outcome.index} shows {outcome.value}")
 
     def _watch(self, server: Server) -> None:
         """The events after its index, or, when the server has no longer all of them, the whole state."""

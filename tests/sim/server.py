@@ -13,8 +13,8 @@ import msgspec
 from sim.agenda import LocalClock
 from sim.disk import SimulatedDisk
 from sim.machine import Command, Register
+from sim.waiters import REFUSED, Answer, Outcome, Waiters
 
-from chowk.core.commands import Applied
 from chowk.server.raft.core import Raft
 from chowk.server.raft.effects import Effects, Persist
 from chowk.server.raft.errors import NotLeading, TooMuchUncommitted
@@ -27,19 +27,6 @@ if TYPE_CHECKING:
     from sim.world import World
 
 CHUNK_BYTES = 64
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What a client hears: `result` of a write or `value` of a read at `index`; `refused`: certainly not done here."""
-
-    refused: bool = False
-    result: Applied | None = None
-    value: int = 0
-    index: int = 0
-
-
-Answer = Callable[[Outcome | None], None]
-"""Called with None when the outcome is unknown."""
 
 
 class Server:
@@ -73,9 +60,7 @@ class Server:
         self._taking = False
         self._receiving = False
         self._received: dict[SnapshotMeta, tuple[bytes, ...]] = {}
-        self._proposals: dict[int, tuple[int, Answer]] = {}
-        self._reads: dict[int, Callable[[int | None], None]] = {}
-        self._reaching: list[tuple[int, Callable[[], None]]] = []
+        self._waiters = Waiters()
         self._announced = False
         self._timer_s = float("inf")
 
@@ -127,17 +112,8 @@ class Server:
         self.paused = False
         self._postponed.clear()
         self.disk.end(self.world.rng, power_lost=power_lost)
-        self._fail_waiters()
+        self._waiters.fail()
         self._reset()
-
-    def _fail_waiters(self) -> None:
-        for _term, answer in list(self._proposals.values()):
-            answer(None)
-        for answer_read in list(self._reads.values()):
-            answer_read(None)
-        self._proposals.clear()
-        self._reads.clear()
-        self._reaching.clear()
 
     @property
     def is_writing(self) -> bool:
@@ -186,17 +162,14 @@ class Server:
 
     def _propose(self, command: Command, answer: Answer) -> None:
         if not self._announced:
-            answer(Outcome(refused=True))
+            answer(REFUSED)
             return
         try:
             index = self._core.propose(msgspec.msgpack.encode(command))
         except (NotLeading, TooMuchUncommitted):
-            answer(Outcome(refused=True))
+            answer(REFUSED)
             return
-        _term, replaced = self._proposals.get(index, (0, None))
-        if replaced is not None:
-            replaced(Outcome(refused=True))
-        self._proposals[index] = (self._core.term, answer)
+        self._waiters.propose(index, self._core.term, answer)
         self.after(0.0, self.pump)
 
     def read(self, key: str, answer: Answer) -> None:
@@ -213,12 +186,12 @@ class Server:
 
         def known(index: int | None) -> None:
             if index is None:
-                answer(Outcome(refused=True))
+                answer(REFUSED)
                 return
             self.world.invariants.read_index(self, index, floor)
             self._reach(index, lambda: answer(self._value(key)))
 
-        self._reads[context] = known
+        self._waiters.read(context, known)
         self._core.read(context, self.clock.now())
         self.pump()
 
@@ -233,7 +206,7 @@ class Server:
         if self.machine.index >= index:
             then()
         else:
-            self._reaching.append((index, then))
+            self._waiters.reach(index, then)
 
     # Out.
 
@@ -263,15 +236,9 @@ class Server:
         self._write()
         for entry in effects.committed:
             self._apply(entry)
-        for read in effects.reads:
-            answer = self._reads.pop(read.context, None)
-            if answer is not None:
-                answer(read.index)
+        self._waiters.answer_reads(effects.reads)
         self._announce()
-        reached = [then for index, then in self._reaching if index <= self.machine.index]
-        self._reaching = [waiting for waiting in self._reaching if waiting[0] > self.machine.index]
-        for then in reached:
-            then()
+        self._waiters.reached(self.machine.index)
 
     def _apply(self, entry: Entry) -> None:
         result = None
@@ -279,9 +246,7 @@ class Server:
         if entry.kind is EntryKind.COMMAND:
             result = self.machine.apply(entry.index, entry.data)
         self.world.invariants.applied(self, entry)
-        term, answer = self._proposals.pop(entry.index, (0, None))
-        if answer is not None:
-            answer(Outcome(result=result) if term == entry.term else Outcome(refused=True))
+        self._waiters.applied(entry, result)
 
     def _announce(self) -> None:
         leading = self._core.leads and self.machine.index >= self._core.term_start
@@ -289,7 +254,7 @@ class Server:
             self._announced = leading
             self.world.note(self.id, "leads" if leading else "leads no more", self._core.term)
             if not leading:
-                self._fail_waiters()
+                self._waiters.fail()
 
     def _set_timer(self) -> None:
         deadline = self._core.next_deadline()
