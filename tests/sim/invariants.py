@@ -299,7 +299,7 @@ class Invariants:
     def _first_committed(self, server: Server, state: RaftState, index: int, term: int) -> None:
         self.committed[index] = term
         self.committed_last = max(self.committed_last, index)
-        if index == state.commit or state.role is not Role.LEADER:
+        if index == state.commit:
             voters = (
                 state.configurations.latest.voters
                 if state.role is Role.LEADER
