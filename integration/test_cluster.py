@@ -62,9 +62,9 @@ def test_every_server_offers_the_service_consul(cluster: Cluster) -> None:
 def test_the_headers_of_a_follower_tell_the_truth(cluster: Cluster) -> None:
     follower = next(agent for agent in cluster.servers if agent is not cluster.leader())
     _status, headers, _body = follower.request("GET", "/v1/catalog/nodes?stale")
-    assert headers["X-Consul-Knownleader"].lower() == "true"
+    assert headers["X-Consul-KnownLeader"].lower() == "true"
     assert headers["X-Consul-Effective-Consistency"] == "stale"
-    assert int(headers["X-Consul-Lastcontact"]) < 5000
+    assert int(headers["X-Consul-LastContact"]) < 5000
 
 
 def test_leadership_is_handed_over_when_asked(cluster: Cluster) -> None:

@@ -26,6 +26,7 @@ BATCH_WRITES: Final = 32
 WRITES_PER_S: Final = 400.0
 ROUND_S: Final = 60.0
 RETRY_S: Final = 0.5
+FRESH_S: Final = 15.0
 UNKNOWN_S: Final = 300.0
 """A node that gossip spoke of once and never in this long is removed, as one that was reaped while nobody led."""
 REAPED_MAX: Final = 4096
@@ -47,6 +48,7 @@ class Members:
         self._board = board
         self._clock = clock
         self._reported = asyncio.Event()
+        self._reported_s = float("-inf")
         self._reaped: dict[str, None] = {}
         self._told: frozenset[str] = frozenset()
         board.on_members(self._heard)
@@ -55,12 +57,15 @@ class Members:
         for name in report.reaped:
             if len(self._reaped) < REAPED_MAX:
                 self._reaped[name] = None
+        self._reported_s = self._clock.now()
         self._reported.set()
 
     async def run(self) -> None:
-        """See duties.Duty. It begins with the next report: one from before this term may be about another world."""
-        self._reported.clear()
-        await self._reported.wait()
+        """See duties.Duty. Agents report every change at once and repeat themselves every ten seconds: a last report that is
+        older than FRESH_S was about another world, and the next one is waited for."""
+        if self._clock.now() - self._reported_s > FRESH_S:
+            self._reported.clear()
+            await self._reported.wait()
         unknown_since: dict[str, float] = {}
         while True:
             self._reported.clear()

@@ -12,7 +12,7 @@ from chowk.core.records.member import FAILED, Member
 from chowk.core.runtime.clock import ManualClock
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.duties import LeaderDuties
-from chowk.server.leader.members import BATCH_WRITES, UNKNOWN_S, Members
+from chowk.server.leader.members import BATCH_WRITES, FRESH_S, UNKNOWN_S, Members
 from chowk.server.rpc.board import ClusterBoard
 from chowk.server.rpc.writes import Writes
 from chowk.server.state.machine import StoreMachine
@@ -72,12 +72,26 @@ def named(*names: str, status: str = "alive") -> tuple[Member, ...]:
     return tuple(Member(name=name, address="127.0.0.1", port=8301, status=status) for name in names)
 
 
-def test_nothing_is_written_before_a_report_of_this_term() -> None:
+def test_a_new_leader_writes_at_once_what_its_agent_said_a_moment_ago() -> None:
     async def scene() -> None:
         async with leading() as world:
             await world.report(*named("a"))
             world.consensus.lead(False)
             await world.report(*named("a", "b"))
+            world.consensus.lead(True)
+            await world.clock.advance(0.1)
+            assert world.nodes == ["a", "b"]
+
+    asyncio.run(scene())
+
+
+def test_a_new_leader_writes_nothing_by_an_old_report() -> None:
+    async def scene() -> None:
+        async with leading() as world:
+            await world.report(*named("a"))
+            world.consensus.lead(False)
+            await world.report(*named("a", "b"))
+            await world.clock.advance(FRESH_S + 1)
             world.consensus.lead(True)
             await world.clock.advance(5.0)
             assert world.nodes == ["a"]
