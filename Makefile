@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= auto
 
-.PHONY: demo test test-oldest check integration bench fuzz sim clean help
+.PHONY: demo test test-oldest check integration chaos bench sim clean help
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -40,6 +40,10 @@ check: $(STAMP)  ## ruff, mypy --strict, the import table, the docs
 integration: $(STAMP)  ## real processes and real clients (dig, curl); installs Debian packages when it may
 	@bash integration/packages.sh
 	@$(BIN)/pytest integration
+
+chaos: HOURS := 1
+chaos: $(STAMP)  ## break a real cluster for HOURS and judge what its clients saw (as root: with a network that fails too)
+	@PYTHONPATH=integration:tests $(BIN)/python integration/chaos/run.py --minutes $$(awk 'BEGIN { print 60 * $(HOURS) }')
 
 bench: $(STAMP)  ## the tables of speed and size
 	@$(BIN)/python integration/bench/run.py

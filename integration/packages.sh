@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages the integration tests use, when it may; else says what is missing.
 set -eu
-declare -A package_of=([dig]=dnsutils [curl]=curl)
+declare -A package_of=([dig]=dnsutils [curl]=curl [ip]=iproute2 [faketime]=faketime)
 missing=()
 for tool in "${!package_of[@]}"; do
   command -v "$tool" >/dev/null || missing+=("${package_of[$tool]}")

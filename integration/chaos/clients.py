@@ -12,15 +12,15 @@ import random
 import time
 from typing import Any, Final
 
-from chaos.history import LOST, NOT_DONE, OK, UNKNOWN, History, Operation
+from chaos.history import ERA_S, LOST, NOT_DONE, OK, UNKNOWN, History, Operation, era_now, register_now
 from chaos.wire import Lost, Refused, send
 
 REGISTERS: Final = 6
-EPOCH_S: Final = 20.0
-"""Registers are new ones after this long, so that the judge's work grows with the time and not with its square."""
 PAUSE_S: Final = 0.02
 UNKNOWN_PAUSE_S: Final = 0.5
 """After an unknown outcome a client rests: each such write makes the judge's work harder."""
+ERA_SLACK_S: Final = 20.0
+"""A watcher stays with an era until the last write into it has ended."""
 Address = tuple[str, int]
 
 
@@ -46,7 +46,7 @@ class Clients:
 
     async def _work(self, client: str, address: Address) -> None:
         while not self.stop.is_set():
-            key = f"chaos/r{self._rng.randrange(REGISTERS)}/{int(time.monotonic() / EPOCH_S)}"
+            key = register_now(self._rng.randrange(REGISTERS))
             choice = self._rng.random()
             if choice < 0.35:
                 outcome = await self._write(client, address, key)
@@ -100,28 +100,30 @@ class Clients:
         number = 0
         while not self.stop.is_set():
             number += 1
-            member = f"chaos/set/{name}-{number}"
+            member = f"chaos/set/{era_now()}/{name}-{number}"
             self._history.attempted.add(member)
             if await _put(address, member, "x", "") == OK:
                 self._history.acknowledged[member] = time.monotonic()
             await asyncio.sleep(0.25)
 
     async def _watch(self, name: str, address: Address) -> None:
-        """Follow the set by blocking queries, as a consumer would; indexes must not go back."""
+        """Follow the set, era by era, by blocking queries, as a consumer would; indexes must not go back."""
         seen = self._history.watched.setdefault(name, set())
-        indexes = self._history.indexes.setdefault(name, [])
-        index = 0
+        index, era = 0, era_now()
         while not self.stop.is_set():
+            if time.monotonic() > (era + 1) * ERA_S + ERA_SLACK_S:
+                index, era = 0, era + 1
             try:
-                status, headers, body = await send(address, "GET", "/v1/kv/chaos/set/", f"keys&index={index}&wait=5s")
+                query = f"keys&index={index}&wait=5s"
+                status, headers, body = await send(address, "GET", f"/v1/kv/chaos/set/{era}/", query)
             except (Refused, Lost):
                 status, headers, body = 0, {}, b""
             if status not in (200, 404) or "x-consul-index" not in headers:
                 await asyncio.sleep(0.3)
                 continue
-            index = int(headers["x-consul-index"])
+            before, index = index, int(headers["x-consul-index"])
+            self._history.went_back[name] += index < before
             seen.update(json.loads(body) if status == 200 else ())
-            indexes.append(index)
 
 
 async def _put(address: Address, key: str, value: str, query: str) -> str:

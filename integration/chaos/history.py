@@ -1,8 +1,13 @@
-"""What the clients did and saw, in the order of one clock: the evidence that `verdict` judges."""
+"""What the clients did and saw, in the order of one clock: the evidence that `verdict` judges.
+
+Registers and the set are new ones after a while, so that the judge's work grows with the time and not with its square:
+`chaos/r<number>/<epoch>` and `chaos/set/<era>/<member>`.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +16,9 @@ NOT_DONE: Final = "not done"
 LOST: Final = "lost"
 """A compare-and-set that found another value."""
 UNKNOWN: Final = "unknown"
+EPOCH_S: Final = 20.0
+ERA_S: Final = 240.0
+LATENCIES_MAX: Final = 100_000
 
 
 @dataclass
@@ -30,14 +38,16 @@ class Operation:
 
 @dataclass
 class History:
-    """Registers' operations, the members that were acknowledged into the set, and what each watcher saw of it."""
+    """Registers' operations, the members that were acknowledged into the set, what each watcher saw of it, and
+    how often an agent gave its watcher an index lower than before."""
 
+    era_s: float = ERA_S
     operations: list[Operation] = field(default_factory=list)
     acknowledged: dict[str, float] = field(default_factory=dict)
     attempted: set[str] = field(default_factory=set)
     watched: dict[str, set[str]] = field(default_factory=dict)
-    indexes: dict[str, list[int]] = field(default_factory=dict)
-    latencies_s: list[float] = field(default_factory=list)
+    went_back: Counter[str] = field(default_factory=Counter)
+    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_MAX))
 
     def begin(self, operation: Operation) -> Operation:
         """An operation begins now."""
@@ -50,3 +60,23 @@ class History:
         operation.outcome = outcome
         if outcome != UNKNOWN:
             operation.ended = time.monotonic()
+
+
+def register_now(number: int) -> str:
+    """The key of a register now."""
+    return f"chaos/r{number}/{int(time.monotonic() / EPOCH_S)}"
+
+
+def register_over(key: str) -> float:
+    """When the last operation on a register begins."""
+    return (int(key.rpartition("/")[2]) + 1) * EPOCH_S
+
+
+def era_now() -> int:
+    """The era of the set now."""
+    return int(time.monotonic() / ERA_S)
+
+
+def era_of(member: str) -> int:
+    """The era of a member."""
+    return int(member.split("/")[2])

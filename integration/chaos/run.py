@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -23,7 +24,7 @@ from pathlib import Path
 from chaos.clients import Clients
 from chaos.history import History
 from chaos.nemesis import Nemesis
-from chaos.verdict import judge
+from chaos.verdict import Verdict
 from chaos.world import World, enter
 from harness.agent import AgentProcess
 from harness.cluster import Cluster
@@ -32,6 +33,8 @@ DISK_MB = 48
 FAULT_S = (3.0, 7.0)
 CALM_S = (3.0, 6.0)
 LAST_CALM_S = 8.0
+SETTLED_S = 60.0
+"""What began longer ago has ended."""
 CLIENTS_EACH = 2
 HCL = """
 raft_snapshot_threshold = 512
@@ -83,6 +86,14 @@ def _run(options: argparse.Namespace, world: World, folder: Path) -> int:
             agent.prefix = tuple(world.command(hosts[agent.node]))
         _shift_clock(cluster.servers[0])
     history = History()
+
+    def read_set(era: int) -> dict[str, set[str]]:
+        answers = {
+            agent.node: agent.request("GET", f"/v1/kv/chaos/set/{era}/?keys&consistent") for agent in cluster.servers
+        }
+        return {node: set(json.loads(body)) if status == 200 else set() for node, (status, _, body) in answers.items()}
+
+    verdict = Verdict(history, read_set)
     with cluster:
         addresses = {agent.node: (agent.address, agent.http_port) for agent in cluster.servers}
         clients = Clients(addresses, history, rng, CLIENTS_EACH)
@@ -90,16 +101,15 @@ def _run(options: argparse.Namespace, world: World, folder: Path) -> int:
         thread = threading.Thread(target=loop.run_until_complete, args=(clients.run(),), daemon=True)
         thread.start()
         try:
-            _torment(Nemesis(cluster, world, rng), cluster, options, rng, history)
+            _torment(Nemesis(cluster, world, rng), cluster, options, rng, verdict)
         finally:
             loop.call_soon_threadsafe(clients.stop.set)
             thread.join(60)
-        final = {agent.node: set(agent.get("/v1/kv/chaos/set/?keys&consistent")) for agent in cluster.servers}
-    return judge(history, final)
+        return verdict.close()
 
 
 def _torment(
-    nemesis: Nemesis, cluster: Cluster, options: argparse.Namespace, rng: random.Random, history: History
+    nemesis: Nemesis, cluster: Cluster, options: argparse.Namespace, rng: random.Random, verdict: Verdict
 ) -> None:
     """Every fault at least once if there is time, in a shuffled order, until the time is over; then calm."""
     ends = time.monotonic() + 60 * options.minutes
@@ -109,13 +119,14 @@ def _torment(
         if not waiting:
             waiting = rng.sample(names, len(names))
         name = waiting.pop()
-        before, began = len(history.acknowledged), time.monotonic()
+        began = time.monotonic()
         victims = nemesis.strike(name, rng.uniform(*FAULT_S))
         cluster.wait_ready(60)
-        after = len(history.acknowledged)
+        verdict.judge(time.monotonic() - SETTLED_S)
         print(
-            f"{time.strftime('%H:%M:%S')}  {name:34} {victims:28} {after - before:4} added in "
-            f"{time.monotonic() - began:4.1f} s; left {max(0.0, ends - time.monotonic()):5.0f} s",
+            f"{time.strftime('%H:%M:%S')}  {name:34} {victims:28} whole again after "
+            f"{time.monotonic() - began:4.1f} s; {len(verdict.problems)} violations; "
+            f"left {max(0.0, ends - time.monotonic()):5.0f} s",
             flush=True,
         )
         time.sleep(rng.uniform(*CALM_S))
