@@ -94,11 +94,11 @@ def test_a_snapshot_brings_back_what_was(cluster: Cluster, tmp_path: Path) -> No
     torn.write_bytes(archive.read_bytes()[:-100])
     refused = other.cli("snapshot", "restore", str(torn))
     assert refused.returncode != 0
-    assert other.request("GET", "/v1/kv/kept?raw&consistent")[2] == b"after"
+    assert other.request("GET", "/v1/kv/kept?raw&consistent")[2] == b'"after"'
     restored = other.cli("snapshot", "restore", str(archive))
     assert restored.returncode == 0, restored.stderr
     for agent in cluster.agents.values():
-        eventually(lambda agent=agent: agent.request("GET", "/v1/kv/kept?raw")[2] == b"before", agent.node)
+        eventually(lambda agent=agent: agent.request("GET", "/v1/kv/kept?raw")[2] == b'"before"', agent.node)
         assert agent.request("GET", "/v1/kv/later")[0] == 404
 
 
