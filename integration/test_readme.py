@@ -1,109 +1,40 @@
-"""The README's first ten minutes, command by command, on ports that are free here."""
+"""The documents' console blocks, command by command: the README's first ten minutes, and the cluster on one machine."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from harness.ports import free_port
-from harness.waiting import eventually
+from harness.reader import Reader
 from support.documents import blocks
 
 PORTS = ("8500", "8600", "9100", "9101", "9200")
-PATIENCE_S = 15.0
-
-
-@dataclass
-class Reader:
-    """Somebody who follows the README in `folder`; commands that end in & run until the end."""
-
-    folder: Path
-    ports: dict[str, str] = field(default_factory=dict)
-    background: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def adapted(self, text: str) -> str:
-        """`text` with the README's ports replaced by free ones."""
-        return re.sub(r"\b\d{4}\b", lambda match: self.ports.get(match[0], match[0]), text)
-
-    def environment(self) -> dict[str, str]:
-        binaries = Path(sys.executable).parent
-        return {
-            **os.environ,
-            "PATH": f"{binaries}:{os.environ['PATH']}",
-            "CHOWK_HTTP_ADDR": f"127.0.0.1:{self.ports['8500']}",
-            "NO_COLOR": "1",
-        }
-
-    def start(self, command: str) -> None:
-        command = command.removesuffix("&").strip()
-        if command.startswith("chowk agent"):
-            command += f" -http-port={self.ports['8500']} -dns-port={self.ports['8600']}"
-        log = (self.folder / "background.log").open("ab")
-        process = subprocess.Popen(
-            f"exec {command}", shell=True, cwd=self.folder, env=self.environment(), stdout=log, stderr=log
-        )
-        log.close()
-        self.background.append(process)
-
-    def output(self, command: str) -> str:
-        return subprocess.run(
-            command,
-            shell=True,
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-        ).stdout
-
-    def shows(self, command: str, wanted: re.Pattern[str]) -> bool:
-        """True when the command prints what is wanted; AssertionError with what it printed otherwise."""
-        output = self.output(command).strip()
-        if wanted.fullmatch(output) is None:
-            raise AssertionError(f"it printed:\n{output}")
-        return True
-
-    def close(self) -> None:
-        for process in reversed(self.background):
-            process.send_signal(signal.SIGINT)
-        for process in self.background:
-            process.wait(30)
-
-
-def steps(text: str) -> Iterator[tuple[str, str]]:
-    """Each `$ command` of a console block with the output that follows it."""
-    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, _, expected = part.partition("\n")
-        yield command, expected
-
-
-def pattern(expected: str) -> re.Pattern[str]:
-    """The expected output, where `...` stands for anything and a run of spaces for any run of spaces."""
-    escaped = re.escape(expected.strip()).replace(r"\.\.\.", r"[\s\S]*")
-    return re.compile(re.sub(r"(\\ )+", r"\\s+", escaped))
 
 
 def test_the_first_ten_minutes_are_as_written(tmp_path: Path) -> None:
-    reader = Reader(tmp_path, {port: str(free_port()) for port in PORTS})
+    ports = {port: str(free_port()) for port in PORTS}
+    reader = Reader(
+        tmp_path,
+        ports,
+        flags=f" -http-port={ports['8500']} -dns-port={ports['8600']}",
+        environment_extra={"CHOWK_HTTP_ADDR": f"127.0.0.1:{ports['8500']}"},
+    )
     for block in blocks("hcl"):
         if block.document.name == "README.md" and block.file_name:
             (tmp_path / block.file_name).write_text(reader.adapted(block.text))
     try:
         for block in blocks("console"):
-            for command, expected in steps(reader.adapted(block.text)):
-                if command.endswith("&"):
-                    reader.start(command)
-                    continue
-                once = command.startswith("chowk") and "check" not in command and "list" not in command
-                look = partial(reader.shows, command, pattern(expected))
-                eventually(look, f"{block}: `{command}`\nexpected:\n{expected}", 0.01 if once else PATIENCE_S)
+            if block.document.name == "README.md":
+                reader.follow(block)
+    finally:
+        reader.close()
+
+
+def test_the_cluster_on_one_machine_is_as_written(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    try:
+        for block in blocks("console"):
+            if block.document.name == "cluster.md":
+                reader.follow(block)
     finally:
         reader.close()
