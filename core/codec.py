@@ -9,6 +9,8 @@ import msgspec
 T = TypeVar("T")
 
 _packer = msgspec.msgpack.Encoder()
+_plain = msgspec.msgpack.Decoder()
+_NESTING = frozenset({dict, list})
 _unpackers: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 _jsonifier = msgspec.json.Encoder()
 
@@ -28,6 +30,21 @@ def unpack(data: bytes | bytearray | memoryview | msgspec.Raw, kind: type[T]) ->
     except RecursionError:
         raise ValueError("nested too deep") from None
     return result
+
+
+def is_deeper(data: bytes, levels: int) -> bool:
+    """Whether the msgpack value nests maps and arrays over `levels` deep. How deep can be decoded depends on the stack it is
+    done on and on the Python: what many servers must read has to stay far from that."""
+    try:
+        level = [_plain.decode(data)]
+    except RecursionError:
+        return True
+    for _ in range(levels + 1):
+        level = [inner for value in level if type(value) in _NESTING
+                 for inner in (value.values() if type(value) is dict else value)]  # fmt: skip
+        if not level:
+            return False
+    return True
 
 
 def to_json(value: Any) -> bytes:

@@ -5,7 +5,7 @@ races (a lost CAS) applies to nothing and says so in its result.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -17,9 +17,24 @@ from chowk.core.records.service import NodeService
 from chowk.core.records.session import Session
 from chowk.core.server_options import Autopilot
 
+COMMANDS_VERSION: Final = 2
+"""What this release can apply. It grows by one with every release that has a new command, or a new field in one or in a
+record that one carries: a server that passed over either would differ from the others for ever, and nobody would see it.
+1: the catalog, intentions, config entries, CA, autopilot, KV and snapshots. 2: sessions, and the locks they hold."""
+
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=False, tag_field="t"):
-    """The base of all commands."""
+    """The base of all commands. `since` is the COMMANDS_VERSION that knows it first; `fields_since` that of fields which
+    came later (a field at its default says nothing, so it asks for nothing)."""
+
+    since: ClassVar[int] = 1
+    fields_since: ClassVar[dict[str, int]] = {}
+
+    @property
+    def version(self) -> int:
+        """The COMMANDS_VERSION that a server needs to apply this."""
+        later = [since for name, since in self.fields_since.items() if getattr(self, name)]
+        return max(self.since, *later) if later else self.since
 
 
 class Register(Command, frozen=True, kw_only=True, tag="register"):
@@ -126,6 +141,7 @@ class PutKey(Command, frozen=True, kw_only=True, tag="kv-put"):
     cas: int | None = None
     acquire: str = ""
     release: str = ""
+    fields_since: ClassVar[dict[str, int]] = {"acquire": 2, "release": 2}
 
 
 class DeleteKey(Command, frozen=True, kw_only=True, tag="kv-delete"):
@@ -145,12 +161,14 @@ class CreateSession(Command, frozen=True, kw_only=True, tag="session-create"):
     """Make a session; refused when its node or one of its checks is not there or not well."""
 
     session: Session
+    since: ClassVar[int] = 2
 
 
 class DestroySession(Command, frozen=True, kw_only=True, tag="session-destroy"):
     """End a session, whoever asks: its holder, or the leader when its TTL has passed."""
 
     id: str
+    since: ClassVar[int] = 2
 
 
 AnyCommand = (
@@ -178,13 +196,15 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a log entry holds: a command, and who asked for it the how-manieth time, so that a retry applies once.
 
     `client` is unique to a client's process; `sequence` grows by one a write; `time_s` is the proposer's wall clock (Unix
-    seconds): the only clock `apply` may read.
+    seconds): the only clock `apply` may read. `version` is the command's: a server that knows less must not apply the entry,
+    though it may be able to read it.
     """
 
     client: str
     sequence: int
     time_s: float
     command: AnyCommand
+    version: int = 1
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):

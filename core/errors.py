@@ -81,6 +81,13 @@ class Unavailable(ChowkError):
     retryable = True
 
 
+class NotYet(ChowkError):
+    """Some server of the cluster runs a release that does not know this: nothing was written; finish the upgrade."""
+
+    code = "not-yet"
+    http_status = 503
+
+
 class OutcomeUnknown(ChowkError):
     """The connection or the deadline ended before the answer: the write may or may not have happened."""
 
@@ -107,6 +114,6 @@ BY_CODE: dict[str, type[ChowkError]] = {
     kind.code: kind
     for kind in (
         InternalError, InvalidRequest, NotFound, Conflict, PermissionDenied, TooLarge, TooManyRequests, NoLeader,
-        Unavailable, OutcomeUnknown, DeadlineExceeded, NoPathToDatacenter,
+        Unavailable, OutcomeUnknown, DeadlineExceeded, NoPathToDatacenter, NotYet,
     )
 }  # fmt: skip

@@ -26,7 +26,7 @@ from chowk.server.driver.recovery import recover
 from chowk.server.driver.status import counters, servers
 from chowk.server.driver.transport import Transport
 from chowk.server.peers.peers import Peers
-from chowk.server.port import CHANGE_TIMEOUT_S, PeerNetwork, PeerProgress, StateMachine
+from chowk.server.port import CHANGE_TIMEOUT_S, PeerNetwork, PeerProgress, PeerRelease, StateMachine
 from chowk.server.raft.errors import NotLeading, TooMuchUncommitted
 from chowk.server.raft.records import Configuration, Member, Restored
 from chowk.server.raft.settings import Settings
@@ -257,6 +257,10 @@ class RaftConsensus:
     def on_leadership(self, callback: Callable[[bool], None]) -> None:
         """Call back with True when this server begins to lead, False when it ends."""
         self._engine.callbacks.append(callback)
+
+    def releases(self) -> tuple[PeerRelease, ...]:
+        """What the other members run, as far as they said."""
+        return self._peers.releases() if self._peers is not None and self._engine.has_begun else ()
 
     def stats(self) -> dict[str, str]:
         """Counters under Consul's names."""

@@ -25,6 +25,14 @@ class PeerProgress(msgspec.Struct, frozen=True):
     last_contact_s: float
 
 
+class PeerRelease(msgspec.Struct, frozen=True):
+    """What another server runs: its release, and the newest COMMANDS_VERSION that it can apply."""
+
+    node: str
+    release: str
+    commands: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class PeerNetwork:
     """How consensus meets the other servers: `endpoints` are those that this server answers on its port (guard them by
@@ -39,7 +47,8 @@ class StateMachine(Protocol):
     """What committed entries are applied to, in order, exactly once each, on the event loop's thread."""
 
     def apply(self, index: int, entry: bytes) -> object:
-        """Apply one entry and return its result for the proposer. Never raises: `apply` is total."""
+        """Apply one entry and return its result for the proposer. Total but for one case: ValueError for an entry that a
+        newer release wrote. The caller must stop then, before this entry: to pass over it is to differ from the others."""
         ...
 
     def snapshot(self) -> Callable[[], Iterable[bytes]]:
@@ -127,6 +136,10 @@ class Consensus(Protocol):
 
     def progress(self) -> dict[str, PeerProgress]:
         """How far each other member is, by id. Empty where this server does not lead."""
+        ...
+
+    def releases(self) -> tuple[PeerRelease, ...]:
+        """What the other members run, as far as they said since this server started."""
         ...
 
     def stats(self) -> dict[str, str]:

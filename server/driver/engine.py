@@ -221,7 +221,7 @@ class Engine:
             self.failure = error
             log.error("consensus stopped", error=str(error))
             self._announce(False)
-            self.fail_waiters(OutcomeUnknown(f"the server's storage failed: {error}"))
+            self.fail_waiters(OutcomeUnknown(f"the server has to stop: {error}"))
             if self._on_failure is not None:
                 self._on_failure(error)
 

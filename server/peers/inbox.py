@@ -12,7 +12,7 @@ import structlog
 from chowk.core.errors import PermissionDenied
 from chowk.core.runtime.rpc.endpoints import Peer
 from chowk.server.peers.inspection import fault
-from chowk.server.peers.local import Local
+from chowk.server.peers.local import RUNS, Local
 from chowk.server.peers.messages import MESSAGES_MAX, Envelope, Origin, StatusReply, StatusRequest
 from chowk.server.peers.promises import Promises
 from chowk.server.peers.transport import PeerTransport
@@ -43,6 +43,8 @@ class Inbox:
                 refusal = f"{local.member.address} is {local.member.id}, not {request.target}"
             elif not local.engine.is_blank and request.origin.cluster not in ("", local.cluster):
                 refusal = str(local.refuse("cluster", peer.name, local.stranger(request.origin)))
+            else:
+                local.hear_release(request.origin.id, request.runs)
         except PermissionDenied as error:
             refusal = str(error)
         promise = self._promises.current
@@ -55,6 +57,7 @@ class Inbox:
             promised=promise.promised,
             founding=promise.configuration,
             refusal=refusal,
+            runs=RUNS,
         )
 
     def admit(self, origin: Origin, voter: bool, peer: Peer) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from chowk.core.errors import ChowkError, Unavailable
 from chowk.core.runtime.rpc.connection import RpcConnection
-from chowk.server.peers.local import Local
+from chowk.server.peers.local import RUNS, Local
 from chowk.server.peers.messages import RAFT_MESSAGES, RAFT_STATUS, Envelope, StatusRequest
 from chowk.server.raft.records import Member
 
@@ -129,13 +129,14 @@ class Link:
         except TimeoutError as error:
             raise Unavailable(f"{address} does not answer") from error
         try:
-            request = StatusRequest(origin=local.origin, target=member.id)
+            request = StatusRequest(origin=local.origin, target=member.id, runs=RUNS)
             reply = await connection.call(RAFT_STATUS, request, timeout_s=DIAL_TIMEOUT_S)
             if reply.refusal:
                 raise Unavailable(f"{member.node or member.id} ({address}) says: {reply.refusal}")
             local.check_origin(reply.origin, connection.peer)
             if reply.origin.id != member.id:
                 raise Unavailable(f"the server at {address} is {reply.origin.id}, not {member.id}")
+            local.hear_release(member.id, reply.runs)
         except BaseException:
             await connection.close()
             raise

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from chowk import __version__
+from chowk.core.commands import COMMANDS_VERSION
 from chowk.core.errors import PermissionDenied
 from chowk.core.records.member import ALIVE
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.refusals import Refusals
 from chowk.core.runtime.rpc.endpoints import SERVER, Peer
 from chowk.server.driver.engine import Engine
-from chowk.server.peers.messages import Origin
-from chowk.server.port import PeerNetwork
+from chowk.server.peers.messages import Origin, Runs
+from chowk.server.port import PeerNetwork, PeerRelease
 from chowk.server.raft.records import Member
+
+RUNS: Final = Runs(release=__version__, commands=COMMANDS_VERSION)
+"""What this server runs."""
 
 
 class Local:
@@ -26,6 +33,7 @@ class Local:
         self.refusals = Refusals("a message between servers", clock)
         self.counts: dict[str, int] = {}
         self.adopted = ""
+        self._running: dict[str, Runs] = {}
 
     @property
     def cluster(self) -> str:
@@ -36,6 +44,19 @@ class Local:
     def origin(self) -> Origin:
         """How this server introduces itself."""
         return Origin(id=self.member.id, node=self.member.node, address=self.member.address, cluster=self.cluster)
+
+    def hear_release(self, id: str, runs: Runs) -> None:
+        """A member says, at every new connection, what it runs: so it is known before it is sent anything."""
+        if self.engine.core.configuration.member(id) is not None:
+            self._running[id] = runs
+
+    def releases(self) -> tuple[PeerRelease, ...]:
+        """What the other members run, of those that said. Members that are gone are forgotten."""
+        members = {member.id: member for member in self.engine.core.configuration.members}
+        self._running = {id: runs for id, runs in self._running.items() if id in members}
+        return tuple(
+            PeerRelease(members[id].node or id, runs.release, runs.commands) for id, runs in self._running.items()
+        )
 
     def count(self, what: str, times: int = 1) -> None:
         """One of the counters of `stats`."""

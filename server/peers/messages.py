@@ -66,11 +66,19 @@ class Ballot(Wire, frozen=True, kw_only=True, order=True):
     proposer: str = ""
 
 
+class Runs(Wire, frozen=True, kw_only=True):
+    """What a server runs: its release, and the newest COMMANDS_VERSION it can apply. One that does not say knows 1."""
+
+    release: str = ""
+    commands: int = 1
+
+
 class StatusRequest(Wire, frozen=True, kw_only=True):
     """Who are you? `target` is whom the caller takes the other for, "" when it does not know."""
 
     origin: Origin
     target: str = ""
+    runs: Runs = Runs()
 
 
 class StatusReply(Wire, frozen=True, kw_only=True):
@@ -85,6 +93,7 @@ class StatusReply(Wire, frozen=True, kw_only=True):
     promised: Ballot = Ballot()
     founding: Configuration = Configuration()
     refusal: str = ""
+    runs: Runs = Runs()
 
 
 class FoundRequest(Wire, frozen=True, kw_only=True):

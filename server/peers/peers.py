@@ -13,7 +13,7 @@ from chowk.server.peers.local import Local
 from chowk.server.peers.messages import RAFT_FOUND, RAFT_MESSAGES, RAFT_SNAPSHOT, RAFT_STATUS
 from chowk.server.peers.promises import Promises
 from chowk.server.peers.transport import PeerTransport
-from chowk.server.port import PeerNetwork
+from chowk.server.port import PeerNetwork, PeerRelease
 from chowk.server.raft.records import Member
 
 
@@ -44,6 +44,10 @@ class Peers:
     async def close(self) -> None:
         """End every connection to the others."""
         await self.transport.close()
+
+    def releases(self) -> tuple[PeerRelease, ...]:
+        """What the other members run, as far as they said."""
+        return self._local.releases()
 
     def counters(self) -> dict[str, str]:
         """Counters of what was sent, received and refused."""

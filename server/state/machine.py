@@ -10,6 +10,7 @@ from functools import partial
 
 from chowk.core import codec
 from chowk.core.commands import (
+    COMMANDS_VERSION,
     AnyCommand,
     Applied,
     CreateSession,
@@ -38,8 +39,18 @@ from chowk.server.state.sessions import Forgotten
 from chowk.server.state.snapshot import freeze, thaw
 from chowk.server.state.store import Store
 
-NOT_A_COMMAND = "not a command"
 FORGOTTEN = "this write is a retry from too long ago to know whether it was applied"
+
+
+class NewerEntry(ValueError):
+    """A committed entry that this release cannot apply: it was written by a newer one, and skipping it would make this
+    server differ from the others."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(
+            f"entry {index} of the log was written by a newer release of chowk than this one ({why}). Nothing is lost: "
+            "install the other servers' release here and start again"
+        )
 
 
 class Commit:
@@ -122,12 +133,14 @@ class StoreMachine:
         self._on_restore.append(on_restore)
 
     def apply(self, index: int, entry: bytes) -> Applied:
-        """Apply one log entry. An entry that is no command (written by a newer version, say) changes nothing."""
+        """Apply one log entry. NewerEntry when this release cannot; nothing changed then."""
         try:
             envelope = codec.unpack(entry, Envelope)
-        except (ValueError, RecursionError) as error:
-            self.store.index = index
-            return Applied(index=index, ok=False, value=f"{NOT_A_COMMAND}: {error}")
+        except ValueError as error:
+            raise NewerEntry(index, str(error)) from error
+        if envelope.version > COMMANDS_VERSION:
+            raise NewerEntry(index, f"its version is {envelope.version}, this release knows {COMMANDS_VERSION}")
+        self.store.commands = max(self.store.commands, envelope.version)
         result, commit = apply(self.store, index, envelope)
         if result.ok and isinstance(envelope.command, FinishRestore) and not envelope.command.abandon:
             self._tell_restored()

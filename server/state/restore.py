@@ -61,6 +61,7 @@ def finish(store: Store, index: int, command: FinishRestore) -> bool | str:
         return f"this snapshot cannot be restored: {error}; nothing was changed"
     restored.index = restored.restored_at = index
     restored.sessions = store.sessions
+    restored.commands = max(restored.commands, store.commands)
     restored.roots, restored.roots_index = store.roots, store.roots_index
     restored.ca_configuration = store.ca_configuration
     restored.metadata = store.metadata

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from chowk.core import codec
+from chowk.core.commands import COMMANDS_VERSION
 from chowk.core.records.autopilot import AutopilotConfiguration
 from chowk.core.records.base import Indexed
 from chowk.core.records.ca import CAConfiguration, CARoot
@@ -43,6 +44,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
     metadata: dict[str, str]
     autopilot: AutopilotConfiguration | None = None
     restored_at: int = 0
+    commands: int = 1
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, tag="rows"):
@@ -80,6 +82,7 @@ def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
         metadata=dict(store.metadata),
         autopilot=store.autopilot,
         restored_at=store.restored_at,
+        commands=store.commands,
     )
     # Only lists are made here, on the loop: an object a row would set off the garbage collector.
     services, service_records = list(store.services), list(store.services.values())
@@ -171,8 +174,13 @@ class Loading:
 
     def _take(self, frame: _Frame, index: int | None) -> None:
         if self._header is None:
-            if not isinstance(frame, Header) or frame.format != FORMAT:
+            if not isinstance(frame, Header) or frame.format < 1:
                 raise ValueError(f"not a snapshot of form {FORMAT}")
+            if frame.format > FORMAT or frame.commands > COMMANDS_VERSION:
+                raise ValueError(
+                    f"the snapshot was written by a newer release of chowk (form {frame.format}, commands "
+                    f"{frame.commands}; this one knows {FORMAT} and {COMMANDS_VERSION}): upgrade this server"
+                )
             self._begin(frame, index)
         elif isinstance(frame, Section) and not self._is_whole:
             self._rows += len(frame.rows)
@@ -188,6 +196,7 @@ class Loading:
         store.index, store.roots_index = header.index, header.roots_index
         store.ca_configuration, store.metadata = header.ca_configuration, dict(header.metadata)
         store.restored_at = header.restored_at
+        store.commands = header.commands
         if header.autopilot is not None:
             store.autopilot = _stamped(header.autopilot, index)
         store.virtual_ips.load(header.virtual_ip_last, ())
@@ -247,7 +256,7 @@ def _load(store: Store, section: Section, virtual_ip_last: int, index: int | Non
                     store.staging = Staging(id, Loading())
                 store.staging.add(at, data)
         case unknown:
-            raise ValueError(f"the snapshot has a table {unknown} that this version does not know")
+            raise ValueError(f"the snapshot has a table {unknown} that this release does not know: upgrade this server")
 
 
 def _known(store: Store, node_key: str) -> str:

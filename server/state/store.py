@@ -40,6 +40,8 @@ class Store:
 
     def __init__(self) -> None:
         self.index = 0
+        self.commands = 1
+        """The newest COMMANDS_VERSION that anything here came by: a release that knows less would lose a part of it."""
         self.nodes: dict[str, Node] = {}
         self.node_ids: dict[str, str] = {}
         self.services: dict[Key, NodeService] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chowk.core.errors import InvalidRequest, NoLeader
 from chowk.core.requests import RaftServer
-from chowk.server.port import PeerNetwork, PeerProgress, StateMachine
+from chowk.server.port import PeerNetwork, PeerProgress, PeerRelease, StateMachine
 
 
 class SoloConsensus:
@@ -25,6 +25,7 @@ class SoloConsensus:
         self.leased = True
         self.applied_index = 0
         self.barriers = 0
+        self.others: tuple[PeerRelease, ...] = ()
 
     def join(self, network: PeerNetwork) -> None:
         """Nobody else is there."""
@@ -108,6 +109,9 @@ class SoloConsensus:
 
     def progress(self) -> dict[str, PeerProgress]:
         return {}
+
+    def releases(self) -> tuple[PeerRelease, ...]:
+        return self.others
 
     def stats(self) -> dict[str, str]:
         return {"state": "Leader", "applied_index": str(self.applied_index)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +42,7 @@ from chowk.core.records.config_entry import (
 )
 from chowk.core.records.node import Node
 from chowk.core.records.service import ConnectProxy, NodeService
-from chowk.server.state.machine import StoreMachine, apply
+from chowk.server.state.machine import NewerEntry, StoreMachine, apply
 from chowk.server.state.store import Store
 from chowk.server.state.topics import items
 from support.store_commands import NAMES, NODE_NAMES, commands, logs
@@ -176,12 +177,11 @@ def _conflicts_with_itself(command: AnyCommand) -> bool:
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_command_change_nothing(entry: bytes) -> None:
+def test_bytes_that_are_no_command_stop_the_server_and_change_nothing(entry: bytes) -> None:
     machine = StoreMachine()
-    result = machine.apply(1, entry)
-    assert isinstance(result, Applied)
-    assert not result.ok
-    assert machine.store.index == 1
+    with pytest.raises(NewerEntry, match="entry 1 of the log"):
+        machine.apply(1, entry)
+    assert machine.store.index == 0
 
 
 @given(st.binary(max_size=400))
