@@ -22,7 +22,8 @@ class AgentProcess:
     """`hcl` is written to a file of its own; ports are set by flags. Use as a context manager: it leaves no process.
 
     `mode` are the flags that say what it is: -dev, a server of its own by default when not `dev`, or a part of a cluster.
-    `prefix` is what the command runs under (another network namespace, another clock).
+    `prefix` is what the command runs under (another network namespace, another clock); `release` a folder with another
+    release of chowk to run.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class AgentProcess:
         self.address = address
         self.mode = mode
         self.prefix: tuple[str, ...] = ()
+        self.release: Path | None = None
         self.http_port = free_port()
         self.dns_port = free_port()
         self.rpc_port = free_port()
@@ -71,8 +73,14 @@ class AgentProcess:
         """Start it; with `wait` until the registry answers and the node is in the catalog."""
         with self.log_path.open("ab") as log:
             environment = {**os.environ, "CHOWK_TEST_FOLDER": str(self.folder)}
+            if self.release is not None:
+                environment["PYTHONPATH"] = str(self.release)
             self.process = subprocess.Popen(
-                self.arguments(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+                self.arguments(),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
             )
         if wait:
             eventually(
