@@ -29,6 +29,7 @@ class Progress:
         self.round = 0
         self.probing = False
         self.snapshot_index = 0
+        self.installs_until_s = 0.0
         self._inflight: deque[tuple[int, int]] = deque()
         self._inflight_bytes = 0
 
@@ -61,8 +62,24 @@ class Progress:
         self.next = self.match + 1
         self._forget_inflight()
 
+    @property
+    def needs_what_follows(self) -> bool:
+        """Whether a snapshot was sent to it that it did not acknowledge yet."""
+        return self.pace is Pace.SNAPSHOT or self.snapshot_index > self.match
+
+    def is_installing(self, agreement: int, now: float) -> bool:
+        """Whether a refusal that agrees up to `agreement` may be from before the snapshot that arrived there is in force: to
+        send the next one for it would begin all over. Only for a while: the snapshot may be lost there."""
+        return agreement < self.snapshot_index and self.snapshot_index > self.match and now < self.installs_until_s
+
+    def forget_snapshot(self) -> None:
+        """It is silent: do not keep the log for it, unless the snapshot's bytes are still on their way."""
+        if self.pace is not Pace.SNAPSHOT:
+            self.snapshot_index = 0
+
     def await_contact(self) -> None:
         """Send nothing before the next heartbeat is answered."""
+        self.snapshot_index = 0
         self.probe()
         self.probing = True
 

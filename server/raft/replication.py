@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from chowk.server.raft import reads
 from chowk.server.raft.errors import BrokenInvariant
 from chowk.server.raft.messages import AppendRequest, AppendResponse, InstallSnapshot, TimeoutNow
@@ -9,6 +11,8 @@ from chowk.server.raft.progress import Pace, Progress
 from chowk.server.raft.records import Entry
 from chowk.server.raft.state import RaftState, Role
 
+INSTALL_TIMEOUTS: Final = 4
+"""How many election timeouts a server may take to put a snapshot that arrived into force."""
 Batches = dict[int, tuple[tuple[Entry, ...], int]]
 """Entries from an index on, and their size: most servers are sent the same."""
 
@@ -26,6 +30,8 @@ def heartbeat(state: RaftState, now: float) -> None:
     begin_round(state, now)
     for peer in state.peers:
         progress = state.progress[peer]
+        if now - progress.contact_s >= state.settings.election_timeout_s:
+            progress.forget_snapshot()
         prev = 0 if progress.pace is Pace.SNAPSHOT else progress.next - 1
         prev_term = state.log.term_at(prev) if prev else 0
         if prev_term is None:
@@ -110,16 +116,16 @@ def snapshot_ended(state: RaftState, peer: str, *, arrived: bool) -> None:
         progress.probe()
         if arrived:
             progress.next = max(progress.next, index + 1)
+            progress.installs_until_s = progress.contact_s + INSTALL_TIMEOUTS * state.settings.election_timeout_s
             state.wants_replication = True
         else:
             progress.await_contact()
 
 
 def needed_from(state: RaftState, index: int) -> int:
-    """Up to where the log may be forgotten, of what is before `index`: a server that is being sent a snapshot needs what
-    follows it, or would need another when it has it, for ever."""
-    under_way = [known.snapshot_index for known in state.progress.values() if known.pace is Pace.SNAPSHOT]
-    return min([index, *under_way])
+    """Up to where the log may be forgotten, of what is before `index`: a server that is being sent a snapshot, or has all of
+    it and still writes it, needs what follows it, or would need another when it has it, for ever."""
+    return min([index, *(known.snapshot_index for known in state.progress.values() if known.needs_what_follows)])
 
 
 def follow(state: RaftState, message: AppendRequest | InstallSnapshot, now: float) -> None:
@@ -219,7 +225,9 @@ def acknowledge(state: RaftState, message: AppendResponse, now: float) -> None:
     reads.confirm(state)
     state.wants_replication = True
     if not message.success:
-        progress.refuse(message.prev_index, state.log.agreement(message.hint_index, message.hint_term))
+        agreement = state.log.agreement(message.hint_index, message.hint_term)
+        if not progress.is_installing(agreement, now):
+            progress.refuse(message.prev_index, agreement)
         return
     if message.match > state.log.last_index:
         raise BrokenInvariant(f"{message.sender} has entry {message.match}; the leader's log ends before")

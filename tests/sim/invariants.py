@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sim.world import World
 
 
-IN_A_ROW_MAX: Final = 4
-"""Snapshots that one server may need in a row when nothing is wrong."""
+IN_A_ROW_MAX: Final = 8
+"""Snapshots that one server may need in a row when nothing is wrong but a network that loses a part of what it carries."""
 
 
 class Seen:

@@ -98,7 +98,10 @@ MUTANTS: Final = (
         10,
         "a snapshot is installed again and again",
         "snapshots",
-        (Edit(RAFT + "replication:needed_from", "return min([index, *under_way])", "return index"),),
+        (
+            Edit(RAFT + "replication:needed_from", "return min([index, *(", "return max([index, *("),
+            Edit(RAFT + "replication:acknowledge", "if not progress.is_installing(agreement, now):", "if True:"),
+        ),
     ),
     Mutant(
         11,
