@@ -120,7 +120,7 @@ class ServerClient:
     async def _call(self, method: Method[Q, A], request: Q, timeout_s: float) -> A:
         started = self._clock.now()
         failing_since_s: float | None = None
-        delay_s = RETRY_FIRST_S
+        delay_s, trouble = RETRY_FIRST_S, ""
         while True:
             tried_at_s = self._clock.now()
             left_s = timeout_s - (tried_at_s - started)
@@ -139,6 +139,9 @@ class ServerClient:
                     # It worked until now. Where the connection was lost, `wait` is pause enough.
                     failing_since_s = now_s
                     pause_s = 0.0 if connection.closed else pause_s
+                if isinstance(error, errors.DeadlineExceeded) and trouble:
+                    raise errors.DeadlineExceeded(f"{error}; before that: {trouble}") from error
+                trouble = str(error)
                 held_s, spent_s = now_s - failing_since_s + pause_s, now_s - started + pause_s
                 if not _again(error, method, request) or held_s >= RPC_HOLD_S or spent_s >= timeout_s:
                     raise

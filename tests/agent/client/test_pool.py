@@ -79,6 +79,28 @@ def test_no_leader_for_the_whole_deadline_is_told_as_no_leader(tmp_path: Path) -
     with_client(tmp_path, body)
 
 
+def test_a_deadline_that_passes_while_nobody_leads_says_that_nobody_leads(tmp_path: Path) -> None:
+    async def body(client: ServerClient) -> None:
+        asked = False
+
+        async def once(_request: object) -> LeaderReply:
+            nonlocal asked
+            if not asked:
+                asked = True
+                raise errors.NoLeader
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        server = FakeServer(tmp_path / "server.sock")
+        server.answer(STATUS_LEADER, once)
+        await server.start()
+        with pytest.raises(errors.DeadlineExceeded, match="before that: No cluster leader"):
+            await client.call(STATUS_LEADER, Empty(), timeout_s=0.3)
+        await server.close()
+
+    with_client(tmp_path, body)
+
+
 def test_a_wrong_request_is_not_tried_again(tmp_path: Path) -> None:
     async def body(client: ServerClient) -> None:
         server = FakeServer(tmp_path / "server.sock")
