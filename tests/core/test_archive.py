@@ -81,6 +81,7 @@ def test_one_with_any_byte_flipped_is_refused_or_reads_as_what_was_written() -> 
         tar_of(meta_json=b"{}", state_bin=STATE, SHA256SUMS=b"x"),
         tar_of(evil=b"x"),
     ],
+    ids=[f"case {number}" for number in range(12)],
 )
 def test_what_is_no_snapshot_is_refused_in_words(data: bytes) -> None:
     with pytest.raises(BadArchive, match=r"\w+"):
