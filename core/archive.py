@@ -27,7 +27,7 @@ STATE_BYTES_MAX: Final = 1024 * 1024 * 1024
 ARCHIVE_BYTES_MAX: Final = 1024 * 1024 * 1024
 SMALL_BYTES_MAX: Final = 1024 * 1024
 """Of everything in an archive but the state."""
-PIECE_BYTES: Final = 256 * 1024
+PIECE_BYTES: Final = 128 * 1024
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
 _GZIP: Final = 31
 _BLOCK: Final = tarfile.BLOCKSIZE

@@ -6,6 +6,7 @@ Made by `server.main` (and by tests, with another consensus). `start` recovers, 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from chowk.core.runtime.rpc.endpoints import SERVER
 from chowk.core.runtime.rpc.identity import ClusterIdentity
 from chowk.core.runtime.rpc.listener import RpcListener
 from chowk.core.runtime.rpc.tcp import TcpListener, dial_tcp
+from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.leadership import LeaderContext, Leadership
 from chowk.server.leader.session_ttl import SessionTTL
@@ -78,6 +80,7 @@ class Server:
         dial: Dial | None = None,
     ) -> None:
         self._consensus = consensus
+        self._tasks = TaskOwner("server")
         self._wakeups = Wakeups()
         self._publisher = Publisher(streams.StoreSource(machine))
         machine.follow(self._committed, self._restored)
@@ -152,6 +155,7 @@ class Server:
         await self._forwarder.close()
         await self._servers.close()
         await self._consensus.stop()
+        await self._tasks.close()
 
     def _members(self) -> tuple[Member, ...]:
         return tuple(self.board.members.values())
@@ -169,6 +173,11 @@ class Server:
     def _restored(self) -> None:
         self._publisher.reset()
         self._wakeups.notify_all()
+        self._tasks.spawn(self._let_go(), "let go of the replaced state")
+
+    async def _let_go(self) -> None:
+        while self.context.machine.store.let_go():
+            await asyncio.sleep(0)
 
 
 def _identity(options: ServerOptions, clock: Clock) -> ClusterIdentity | None:

@@ -55,6 +55,10 @@ class LastChanged:
         self._at.pop(topic, None)
         self._at[Topic(kind=EXTINCT, key=topic.kind)] = index
 
+    def table(self) -> dict[Topic, int]:
+        """All of it, for who frees it bit by bit."""
+        return self._at
+
     def rows(self) -> Rows[tuple[str, str, int]]:
         """For a snapshot: (kind, key, index), ordered; as they are now, also when they are taken later, in a thread."""
         return Rows(partial(_ordered, list(self._at), list(self._at.values())))

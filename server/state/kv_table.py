@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from chowk.core.events import KEY, KEY_PREFIX, KEY_TREE, Topic
 from chowk.core.records.kv import KVEntry
@@ -96,6 +96,10 @@ class KVTable:
             self.tombstones.update((entry.key, index) for entry in gone)
             self._bound_tombstones()
         return True
+
+    def tables(self) -> list[dict[Any, Any] | list[Any]]:
+        """All that grows with the entries, for who frees them bit by bit."""
+        return [self.entries, self.tombstones, self._prefixes, *self._order.tables()]
 
     def under(self, prefix: bytes) -> list[KVEntry]:
         """The entries whose keys begin with `prefix`, in order."""

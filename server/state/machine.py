@@ -161,6 +161,7 @@ class StoreMachine:
         self.thaw(chunks)()
 
     def _replace(self, store: Store) -> None:
+        store.take_over(self.store)
         self.store = store
         self._tell_restored()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from chowk.core.records.kv import KVEntry
 
@@ -23,6 +23,10 @@ class OrderedEntries:
         self._firsts: list[bytes] = []
         self._keys: list[list[bytes]] = []
         self._entries: list[list[KVEntry]] = []
+
+    def tables(self) -> list[dict[Any, Any] | list[Any]]:
+        """The chunks, for who frees them bit by bit."""
+        return [self._keys, self._entries]
 
     def load(self, entries: Iterable[KVEntry]) -> None:
         """Replace all by `entries`, in any order, each key once."""

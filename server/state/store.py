@@ -6,7 +6,7 @@ Nodes are keyed by their lower-case name, services and checks by (that key, id).
 
 from __future__ import annotations
 
-from typing import TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -33,6 +33,7 @@ K = TypeVar("K")
 M = TypeVar("M")
 R = TypeVar("R", bound=Indexed)
 CLUSTER_ID = "cluster_id"
+LET_GO_MAX: Final = 500
 
 
 class Store:
@@ -69,6 +70,8 @@ class Store:
         self.autopilot: AutopilotConfiguration | None = None
         self.staging: Staging | None = None
         """A snapshot that is being restored, as far as it has come."""
+        self.left: list[dict[Any, Any] | list[Any]] = []
+        """Tables of a state that a restore replaced, not freed yet."""
         self.restored_at = 0
         """The index at which a snapshot replaced everything: nothing changed before it, as far as anybody can tell."""
 
@@ -155,8 +158,35 @@ class Store:
         return max(1, self.restored_at, *(self._last_changed(topic) for topic in topics))
 
     def become(self, other: Store) -> None:
-        """Hold what `other` holds; it is of no more use then."""
+        """Hold what `other` holds; it is of no more use then. What was held is let go by `let_go`."""
+        left = self.left + self._tables()
         vars(self).update(vars(other))
+        self.left = left
+
+    def take_over(self, old: Store) -> None:
+        """Come in the place of `old`, and let go of what it holds."""
+        self.left = old.left + old._tables()
+
+    def let_go(self) -> bool:
+        """Free some of what this store took the place of; whether there is more. All at once it would take the loop a
+        microsecond a row."""
+        for _ in range(LET_GO_MAX):
+            while self.left and not self.left[-1]:
+                self.left.pop()
+            if not self.left:
+                return False
+            table = self.left[-1]
+            if isinstance(table, dict):
+                table.popitem()
+            else:
+                table.pop()
+        return True
+
+    def _tables(self) -> list[dict[Any, Any] | list[Any]]:
+        """Those that grow with the rows, but for who wrote what (`sessions`), which a restore keeps."""
+        indexes = (self.services_of_node, self.checks_of_node, self.checks_of_service, self.by_service, self.by_mesh,
+                   self.by_address, self.tallies, self.spellings, self.node_ids)  # fmt: skip
+        return [self.nodes, self.services, self.checks, self.entries, *indexes, *self.kv.tables(), self.changed.table()]
 
     def _last_changed(self, topic: Topic) -> int:
         if topic.kind == KEY:
