@@ -32,12 +32,16 @@ class KeyCopies:
         """See duties.Duty."""
         due: dict[tuple[str, str], float] = {}
         lacking: set[str] = set()
+        prune_at = 0.0
         while True:
             await self._clock.sleep(LOOK_S)
             active = await self._authority.active_key()
             if active is None:
                 continue
             root_id, pem = active
+            if self._clock.now() >= prune_at:
+                await self._sharing.prune(root_id)
+                prune_at = self._clock.now() + AGAIN_S
             wanted = {(root_id, server.id): server for server in self._sharing.others()}
             due = {each: at for each, at in due.items() if each in wanted}
             lacking &= {server.id for server in wanted.values()}

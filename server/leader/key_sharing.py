@@ -8,6 +8,7 @@ by the duty `KeyCopies`; `serve` offers this server's end.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -15,7 +16,9 @@ import structlog
 from chowk.connect.ca.keys import load_key
 from chowk.core.errors import ChowkError, InvalidRequest, Unavailable
 from chowk.core.peer_requests import CA_KEY_LOAD, CA_KEY_SAVE, CAKey, CAKeyQuery
+from chowk.core.records.ca import CARoot
 from chowk.core.requests import Empty, RaftServer
+from chowk.core.runtime.clock import Clock
 from chowk.server.leader.keystore import KEY_BYTES_MAX, KeyStore
 from chowk.server.port import Consensus
 from chowk.server.rpc.gate import Gate
@@ -23,15 +26,26 @@ from chowk.server.rpc.servers import OtherServers
 
 log = structlog.get_logger("chowk.ca")
 CALL_TIMEOUT_S: Final = 2.0
+UNUSED_S: Final = 86_400.0
+"""The age from which the key of a root that the store does not know is removed."""
 
 
 class KeySharing:
-    """Copies keys to, and from, the other servers of the cluster."""
+    """Copies keys to, and from, the other servers of the cluster. `roots` are those that the store knows now."""
 
-    def __init__(self, consensus: Consensus, servers: OtherServers, keys: KeyStore) -> None:
+    def __init__(
+        self,
+        consensus: Consensus,
+        servers: OtherServers,
+        keys: KeyStore,
+        roots: Callable[[], tuple[CARoot, ...]],
+        clock: Clock,
+    ) -> None:
         self._consensus = consensus
         self._servers = servers
         self._keys = keys
+        self._roots = roots
+        self._clock = clock
 
     def serve(self, gate: Gate) -> None:
         """Offer this server's end."""
@@ -42,6 +56,21 @@ class KeySharing:
         """The other servers of the cluster; to be called where this server leads."""
         _index, servers = self._consensus.configuration()
         return tuple(server for server in servers if not server.leader)
+
+    async def prune(self, active: str) -> None:
+        """Remove old keys of roots that are not trusted (any more, or that never were): `active` is the leader's root. A key
+        is durable before its root is replicated, so a young one is left alone."""
+        roots = self._roots()
+        if not any(root.id == active for root in roots):
+            return
+        keep = {root.id for root in roots}
+        try:
+            gone = await asyncio.to_thread(self._keys.prune, keep, self._clock.wall() - UNUSED_S)
+        except OSError as error:
+            log.warning("keys of roots that are not used cannot be removed", error=str(error))
+        else:
+            if gone:
+                log.info("removed the keys of roots that are not used", roots=gone)
 
     async def copy(self, server: RaftServer, root_id: str, pem: bytes) -> bool:
         """Whether `server` holds the key now, durably."""
@@ -97,6 +126,7 @@ class KeySharing:
             raise InvalidRequest("this is not the key of a root") from None
         except OSError as error:
             raise Unavailable(f"the key cannot be kept: {error}") from error
+        await self.prune(key.root_id)
         return Empty()
 
     async def _load(self, query: CAKeyQuery) -> CAKey:

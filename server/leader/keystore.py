@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, Protocol
 
 from chowk.core.runtime.files import write_durably
 
 KEY_BYTES_MAX: Final = 16_384
+_HEXADECIMAL: Final = frozenset("0123456789abcdef")
 
 
 class KeyStore(Protocol):
@@ -25,6 +27,11 @@ class KeyStore(Protocol):
 
     def save(self, root_id: str, pem: bytes) -> None:
         """Return when the key is durable. OSError."""
+        ...
+
+    def prune(self, keep: Collection[str], before_s: float) -> tuple[str, ...]:
+        """Remove the keys of roots that are not in `keep` and were saved before that Unix time; how they were called.
+        OSError."""
         ...
 
 
@@ -41,6 +48,10 @@ class MemoryKeys:
     def save(self, root_id: str, pem: bytes) -> None:
         """Keep the key of a root."""
         self._keys[root_id] = pem
+
+    def prune(self, keep: Collection[str], before_s: float) -> tuple[str, ...]:  # noqa: ARG002 (of the protocol)
+        """Nothing is kept for long here."""
+        return ()
 
 
 class DiskKeys:
@@ -70,9 +81,20 @@ class DiskKeys:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(self._path(root_id), pem)
 
+    def prune(self, keep: Collection[str], before_s: float) -> tuple[str, ...]:
+        """Remove the files of other roots; nothing that is not a key of ours is touched."""
+        kept = {self._path(root_id).name for root_id in keep}
+        gone = []
+        for path in sorted(self._folder.glob("*.pem")):
+            is_other = path.name not in kept and set(path.stem) <= _HEXADECIMAL
+            if is_other and path.lstat().st_mtime < before_s:
+                path.unlink(missing_ok=True)
+                gone.append(path.stem)
+        return tuple(gone)
+
     def _path(self, root_id: str) -> Path:
         """The id is hexadecimal with colons; anything else is not let near a path."""
         name = root_id.replace(":", "")
-        if not name or not set(name) <= set("0123456789abcdef"):
+        if not name or not set(name) <= _HEXADECIMAL:
             raise ValueError(f"not the id of a root: {root_id!r}")
         return self._folder / f"{name}.pem"

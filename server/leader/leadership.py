@@ -50,7 +50,7 @@ class Leadership:
     def __init__(self, context: LeaderContext) -> None:
         options, machine, clock = context.options, context.machine, context.clock
         keys = DiskKeys(Path(options.data_dir) / "server" / "ca") if options.data_dir else MemoryKeys()
-        sharing = KeySharing(context.consensus, context.servers, keys)
+        sharing = KeySharing(context.consensus, context.servers, keys, lambda: machine.store.roots, clock)
         sharing.serve(context.gate)
         self.authority = CertificateAuthority(options, machine, context.writes, keys, sharing, clock)
         self._establishment = Establishment(options, machine, context.writes, self.authority, clock)

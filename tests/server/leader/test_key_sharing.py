@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from chowk.core.requests import Empty, RaftServer
 from chowk.core.runtime.clock import ManualClock
 from chowk.core.runtime.rpc.endpoints import SERVER, Peer
 from chowk.server.leader.key_copies import AGAIN_S, LOOK_S, RETRY_S, KeyCopies
-from chowk.server.leader.key_sharing import KeySharing
+from chowk.server.leader.key_sharing import UNUSED_S, KeySharing
 from chowk.server.leader.keystore import DiskKeys, MemoryKeys
 from chowk.server.rpc.gate import Gate, Roles
 from support.consensus import SoloConsensus
@@ -57,7 +59,7 @@ class Others:
 
 
 def sharing(others: Others, voters: int, learners: int = 0) -> KeySharing:
-    return KeySharing(Five(voters, learners), others, MemoryKeys())  # type: ignore[arg-type]
+    return KeySharing(Five(voters, learners), others, MemoryKeys(), tuple, ManualClock())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_a_key_is_found_wherever_it_is_and_its_absence_is_believed_of_a_majority
 def test_what_is_no_key_is_not_kept_and_nothing_is_written_outside_the_folder(tmp_path: Path) -> None:
     async def scene() -> None:
         gate = Gate(Roles())
-        KeySharing(Five(2), Others(""), DiskKeys(tmp_path / "ca")).serve(gate)  # type: ignore[arg-type]
+        KeySharing(Five(2), Others(""), DiskKeys(tmp_path / "ca"), tuple, ManualClock()).serve(gate)  # type: ignore[arg-type]
         peer = Peer("s", role=SERVER)
 
         async def call(method: Any, request: Any) -> Any:
@@ -151,3 +153,32 @@ def test_servers_without_a_copy_get_one_and_one_that_lost_its_disk_gets_it_again
         await asyncio.wait([duty])
 
     asyncio.run(scene())
+
+
+def test_keys_of_roots_that_never_became_active_are_removed_when_they_are_old(tmp_path: Path) -> None:
+    folder, clock = tmp_path / "ca", ManualClock()
+    keys = DiskKeys(folder)
+    roots: list[Root] = []
+    shared = KeySharing(Five(2), Others(""), keys, lambda: tuple(roots), clock)  # type: ignore[arg-type, return-value]
+
+    def left(active: str) -> set[str]:
+        asyncio.run(shared.prune(active))
+        return {path.name for path in folder.iterdir()}
+
+    for name, age_s in (("aa", 3), ("bb", 3), ("cc", 3), ("dd", 0.5)):
+        keys.save(name, PEM)
+        saved = clock.wall() - age_s * UNUSED_S
+        os.utime(folder / f"{name}.pem", (saved, saved))
+    (folder / "notes.pem").write_text("mine")
+    os.utime(folder / "notes.pem", (0, 0))
+    everything = {"aa.pem", "bb.pem", "cc.pem", "dd.pem", "notes.pem"}
+    assert left("aa") == everything, "the store does not know the active root yet: it lags"
+    roots += [Root("aa"), Root("bb")]
+    assert left("zz") == everything
+    assert left("aa") == everything - {"cc.pem"}
+    assert keys.load("aa") == PEM
+
+
+@dataclass
+class Root:
+    id: str
