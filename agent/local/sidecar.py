@@ -20,6 +20,7 @@ from chowk.core.records.service import KIND_CONNECT_PROXY, ConnectProxy, Weights
 SUFFIX: Final = "-sidecar-proxy"
 LOCAL_ADDRESS: Final = "127.0.0.1"
 CHECK_INTERVAL_S: Final = 10.0
+ANYWHERE: Final = {"0.0.0.0": LOCAL_ADDRESS, "::": "::1"}  # noqa: S104 - where to dial what listens on every address
 
 
 def sidecar_id(definition: ServiceDefinition) -> str:
@@ -30,8 +31,9 @@ def sidecar_id(definition: ServiceDefinition) -> str:
     return asked.id or f"{definition.id or definition.name}{SUFFIX}"
 
 
-def expand_sidecar(definition: ServiceDefinition, port: int) -> ServiceDefinition | None:
-    """The connect-proxy registration of the sidecar asked for, listening on `port` unless it names one; None if none is.
+def expand_sidecar(definition: ServiceDefinition, port: int, node_address: str) -> ServiceDefinition | None:
+    """The connect-proxy registration of the sidecar asked for, listening on `port` unless it names one, at `node_address`
+    unless it has an address of its own; None if none is.
 
     InvalidRequest when the block holds what a sidecar cannot have.
     """
@@ -63,7 +65,7 @@ def expand_sidecar(definition: ServiceDefinition, port: int) -> ServiceDefinitio
     )
     if asked.checks:
         return sidecar
-    return msgspec.structs.replace(sidecar, checks=_default_checks(sidecar, proxy, parent_id))
+    return msgspec.structs.replace(sidecar, checks=_default_checks(sidecar, proxy, parent_id, node_address))
 
 
 def _proxy(proxy: ConnectProxy, definition: ServiceDefinition, parent_id: str) -> ConnectProxy:
@@ -79,8 +81,13 @@ def _proxy(proxy: ConnectProxy, definition: ServiceDefinition, parent_id: str) -
     )
 
 
-def _default_checks(sidecar: ServiceDefinition, proxy: ConnectProxy, parent_id: str) -> tuple[CheckDefinition, ...]:
-    host = sidecar.address or proxy.local_service_address or LOCAL_ADDRESS
+def _default_checks(
+    sidecar: ServiceDefinition, proxy: ConnectProxy, parent_id: str, node_address: str
+) -> tuple[CheckDefinition, ...]:
+    """The first dials the sidecar where it listens (`agent.proxies.snapshots`): seldom on loopback in a cluster."""
+    bound = proxy.config.get("bind_address")
+    host = bound if isinstance(bound, str) and bound else sidecar.address or node_address
+    host = ANYWHERE.get(host, host)
     target = f"[{host}]:{sidecar.port}" if ":" in host else f"{host}:{sidecar.port}"
     return (
         CheckDefinition(name="Connect Sidecar Listening", tcp=target, interval_s=CHECK_INTERVAL_S),

@@ -263,7 +263,7 @@ class LocalState:
         asked = definition.connect.sidecar_service if definition.connect else None
         port = asked.port if asked else 0
         port = port or choose_port(self._ports, self._remembered, used, name, self._is_taken)
-        return expand_sidecar(definition, port)
+        return expand_sidecar(definition, port, self.node.address)
 
     def _admit(self, definition: ServiceDefinition, sidecar: ServiceDefinition | None) -> None:
         wanted = [each for each in (definition, sidecar) if each is not None]

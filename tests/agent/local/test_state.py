@@ -12,8 +12,9 @@ import pytest
 
 from chowk.agent.local.entries import unplaced
 from chowk.agent.local.registrations import Registrations
+from chowk.agent.local.sidecar import expand_sidecar
 from chowk.agent.local.state import LocalState
-from chowk.core.definitions import CheckDefinition, Position, ServiceDefinition
+from chowk.core.definitions import CheckDefinition, ConnectDefinition, Position, ServiceDefinition
 from chowk.core.errors import InternalError, InvalidRequest, NotFound
 from chowk.core.records.service import KIND_CONNECT_PROXY, ConnectProxy, Locality, Upstream, Weights
 from chowk.core.runtime.clock import ManualClock
@@ -256,6 +257,24 @@ def test_a_sidecar_takes_from_its_service_what_it_does_not_say() -> None:
         ("Connect Sidecar Aliasing web", "", "web"),
     ]
     assert local.services["web"].service.kind == ""
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "dialled"),
+    [
+        ({}, "10.0.0.5:21000"),
+        ({"address": "10.0.0.9"}, "10.0.0.9:21000"),
+        ({"address": "192.0.2.1", "proxy": ConnectProxy(config={"bind_address": "10.0.0.6"})}, "10.0.0.6:21000"),
+        ({"proxy": ConnectProxy(config={"bind_address": "0.0.0.0"})}, "127.0.0.1:21000"),
+        ({"address": "2001:db8::1"}, "[2001:db8::1]:21000"),
+    ],
+    ids=["the node's", "its own", "bound elsewhere", "bound everywhere", "IPv6"],
+)
+def test_the_check_of_a_sidecar_dials_it_where_it_listens(sidecar: dict[str, Any], dialled: str) -> None:
+    asked = ConnectDefinition(sidecar_service=ServiceDefinition(**sidecar))
+    made = expand_sidecar(web(address="127.0.0.1", connect=asked), 21000, "10.0.0.5")
+    assert made is not None
+    assert made.checks[0].tcp == dialled
 
 
 def test_a_sidecar_goes_with_its_service_and_with_its_block() -> None:
