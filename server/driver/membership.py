@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from chowk.core.errors import InvalidRequest, NoLeader, Unavailable
+from chowk.core.errors import DeadlineExceeded, InvalidRequest, NoLeader
 from chowk.server.driver.engine import Engine
 from chowk.server.port import PeerProgress
 from chowk.server.raft.errors import ChangeRefused, NotLeading
@@ -78,12 +78,16 @@ class Membership:
         await engine.proposals.result(index, engine.core.term, timeout_s)
 
     async def transfer(self, target: str, timeout_s: float) -> None:
-        """Hand leadership over. The core gives up by itself after an election timeout, and leads on."""
+        """Hand leadership over. The core gives up by itself after an election timeout, and leads on. That is a
+        DeadlineExceeded: to be tried again by itself would keep the writes waiting each time."""
         configuration = self._leading()
         engine = self._engine
         chosen = target or self._best(configuration)
         if target:
             self._member(configuration, target)
+            known = self.progress().get(target)
+            if known is not None and known.last_contact_s >= engine.settings.election_timeout_s:
+                raise InvalidRequest(f"{target} was not heard for {known.last_contact_s:.1f} s; leadership stays here")
         try:
             engine.core.transfer_leadership(chosen, engine.clock.now())
         except NotLeading as error:
@@ -95,7 +99,7 @@ class Membership:
         deadline = engine.clock.now() + min(timeout_s, 2 * engine.settings.election_timeout_s)
         while engine.core.leads and engine.failure is None:
             if engine.clock.now() >= deadline:
-                raise Unavailable(f"{chosen} did not take over in time; this server leads on")
+                raise DeadlineExceeded(f"{chosen} did not take over in time; this server leads on")
             await asyncio.sleep(TRANSFER_LOOK_S)
 
     def _best(self, configuration: Configuration) -> str:
