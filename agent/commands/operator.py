@@ -30,12 +30,26 @@ def list_peers(api: ApiClient, output_format: str) -> None:
     if output_format == JSON:
         show_json(configuration)
         return
-    rows = [["Node", "ID", "Address", "State", "Voter", "RaftProtocol"]]
+    last = _last_indexes(api)
+    head = max((last.get(peer["ID"], 0) for peer in configuration.get("Servers") or () if peer["Leader"]), default=0)
+    rows = [["Node", "ID", "Address", "State", "Voter", "RaftProtocol", "Commit Index", "Trails Leader By"]]
     for peer in configuration.get("Servers") or ():
         state = "leader" if peer["Leader"] else "follower"
         voter = str(peer["Voter"]).lower()
-        rows.append([peer["Node"], peer["ID"], peer["Address"], state, voter, peer.get("ProtocolVersion", "")])
+        index = last.get(peer["ID"], 0)
+        behind = f"{max(0, head - index)} commits" if index and not peer["Leader"] else "-"
+        places = [peer["Node"], peer["ID"], peer["Address"], state, voter, peer.get("ProtocolVersion", "")]
+        rows.append([*places, str(index or "-"), behind])
     show_table(rows)
+
+
+def _last_indexes(api: ApiClient) -> dict[str, int]:
+    """How far each server is, by id, as the leader knows it; nothing while nobody leads."""
+    try:
+        found = api.get(path_of("operator", "autopilot", "state"))
+    except Failure:
+        return {}
+    return {server_id: server.get("LastIndex", 0) for server_id, server in (found.get("Servers") or {}).items()}
 
 
 @raft.command(

@@ -409,11 +409,16 @@ def test_monitor_prints_the_stream_and_says_when_it_ends(agent, run):
 
 def test_operator_raft_list_peers(agent, run):
     peer = {"ID": "i", "Node": "n", "Address": "127.0.0.1:8300", "Leader": True, "Voter": True, "ProtocolVersion": "3"}
-    agent.on("GET", "/v1/operator/raft/configuration", {"Servers": [peer], "Index": 1})
-    assert [line.split() for line in run("operator", "raft", "list-peers")[1].splitlines()] == [
-        ["Node", "ID", "Address", "State", "Voter", "RaftProtocol"],
-        ["n", "i", "127.0.0.1:8300", "leader", "true", "3"],
-    ]
+    other = {**peer, "ID": "j", "Node": "m", "Leader": False}
+    agent.on("GET", "/v1/operator/raft/configuration", {"Servers": [peer, other], "Index": 1})
+    head = "Node ID Address State Voter RaftProtocol Commit Index Trails Leader By"
+
+    def listed():
+        return [" ".join(line.split()) for line in run("operator", "raft", "list-peers")[1].splitlines()]
+
+    assert listed() == [head, "n i 127.0.0.1:8300 leader true 3 - -", "m j 127.0.0.1:8300 follower true 3 - -"]
+    agent.on("GET", "/v1/operator/autopilot/state", {"Servers": {"i": {"LastIndex": 40}, "j": {"LastIndex": 37}}})
+    assert listed()[1:] == ["n i 127.0.0.1:8300 leader true 3 40 -", "m j 127.0.0.1:8300 follower true 3 37 3 commits"]
 
 
 def test_connect_ca_configuration(agent, run, tmp_path):
