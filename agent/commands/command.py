@@ -68,7 +68,11 @@ class Command(click.Command):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.NoSuchOption as error:
-            raise self._misuse(self._unknown_flag(given, error), info_name, parent) from None
+            raise self._misuse(self._unknown_flag(given, error.option_name), info_name, parent) from None
+        except click.BadParameter as error:
+            swallowed = _swallowed(given, error.param)
+            text = self._unknown_flag(given, swallowed) if swallowed else error.format_message()
+            raise self._misuse(text, info_name, parent) from None
         except click.UsageError as error:
             raise self._misuse(error.format_message(), info_name, parent) from None
 
@@ -93,7 +97,7 @@ class Command(click.Command):
         path = f"{parent.command_path} {info_name}" if parent is not None else info_name
         return Failure(f"{text}\nTry `{path} -help`.", self.error_code)
 
-    def _unknown_flag(self, args: Sequence[str], error: click.NoSuchOption) -> str:
+    def _unknown_flag(self, args: Sequence[str], found: str) -> str:
         known = {
             name.lstrip("-")
             for param in self.params
@@ -101,8 +105,14 @@ class Command(click.Command):
             for name in (*param.opts, *param.secondary_opts)
         }
         written = [arg.split("=", 1)[0] for arg in args if arg.startswith("-") and len(arg) > 1]
-        name = next((arg for arg in written if arg.lstrip("-") not in {*known, "h", "help"}), error.option_name)
+        name = next((arg for arg in written if arg.lstrip("-") not in {*known, "h", "help"}), found)
         return f"no such flag: {name}{_nearest(name.lstrip('-'), known, '-')}"
+
+
+def _swallowed(args: Sequence[str], param: click.Parameter | None) -> str:
+    """The argument that was meant as a flag and was taken for a one-letter flag with its value: `-nonsense` for `-n onsense`."""
+    letters = [name for name in (param.opts if param is not None else ()) if len(name) == 2]
+    return next((arg for arg in args for name in letters if arg.startswith(name) and arg[2:3].isalpha()), "")
 
 
 def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -246,11 +246,12 @@ class Invariants:
                 raise Violation(f"{older.id} holds a lease, and {newer.id} leads already")
 
     def _check_matches(self, server: Server, state: RaftState) -> None:
-        """What a leader counts as durable elsewhere is."""
+        """What a leader counts as durable elsewhere is, or was until a leader of a newer term replaced it there: this one's
+        count matters no more then, for it can commit nothing that a majority has not (and that is checked by itself)."""
         for peer, progress in state.progress.items():
             term = state.log.term_at(progress.match)
             other = self._world.servers.get(peer)
-            if progress.match == 0 or term is None or other is None:
+            if progress.match == 0 or term is None or other is None or other.disk.durable.hard_state.term > state.term:
                 continue
             if not other.disk.durable.holds(progress.match, term):
                 raise Violation(f"{server.id} counts entry {progress.match} of term {term} at {peer}, who lacks it")
