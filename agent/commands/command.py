@@ -110,7 +110,7 @@ class Command(click.Command):
 
 
 def _swallowed(args: Sequence[str], param: click.Parameter | None) -> str:
-    """The argument that was meant as a flag and was taken for a one-letter flag with its value: `-nonsense` for `-n onsense`."""
+    """The argument that was meant as a flag and taken for a one-letter flag with its value: `-nonsense` for `-n onsense`."""
     letters = [name for name in (param.opts if param is not None else ()) if len(name) == 2]
     return next((arg for arg in args for name in letters if arg.startswith(name) and arg[2:3].isalpha()), "")
 

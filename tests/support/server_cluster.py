@@ -7,12 +7,13 @@ import base64
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from chowk.core.cluster_requests import MEMBERS_REPORT, MembersReport
 from chowk.core.commands import AnyCommand
+from chowk.core.errors import ChowkError
 from chowk.core.records.member import ALIVE, FAILED, Member
 from chowk.core.requests import Method, Write, WriteReply
 from chowk.core.runtime.clock import SystemClock
@@ -136,7 +137,8 @@ class ServerCluster:
             report = MembersReport(members=(*(host.member() for host in self.hosts.values()), *self.clients))
             for host in self.up:
                 if host.client is not None and not host.client.closed:
-                    await host.client.call(MEMBERS_REPORT, report, timeout_s=5.0)
+                    with suppress(ChowkError):  # the host may be stopping
+                        await host.client.call(MEMBERS_REPORT, report, timeout_s=5.0)
             await asyncio.sleep(0.1)
 
     async def leader(self, *, but: Host | None = None) -> Host:
