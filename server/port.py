@@ -18,11 +18,12 @@ CHANGE_TIMEOUT_S: Final = 10.0
 
 class PeerProgress(msgspec.Struct, frozen=True):
     """How far another server is, as its leader knows it: the last index that is durable there (of `last_index` of the
-    leader's log), and how many seconds ago it was last heard."""
+    leader's log), how many seconds ago it was last heard, and how often it had lost what it acknowledged."""
 
     match: int
     last_index: int
     last_contact_s: float
+    relapses: int = 0
 
 
 class PeerRelease(msgspec.Struct, frozen=True):

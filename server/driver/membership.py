@@ -119,6 +119,6 @@ class Membership:
             return {}
         now, last = engine.clock.now(), engine.core.last_index
         return {
-            peer: PeerProgress(known.match, last, max(0.0, now - known.contact_s))
+            peer: PeerProgress(known.match, last, max(0.0, now - known.contact_s), known.relapses)
             for peer, known in engine.core.progress().items()
         }

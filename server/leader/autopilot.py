@@ -7,6 +7,7 @@ A `duties.Duty`; the endpoints of `server.rpc.operator` ask it for `state`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -17,7 +18,7 @@ from chowk.core.runtime.clock import Clock
 from chowk.core.server_options import Autopilot as Settings
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.pilot import Action, Add, Health, Pilot, Promote, failure_tolerance
-from chowk.server.port import Consensus
+from chowk.server.port import Consensus, PeerProgress
 from chowk.server.rpc.board import ClusterBoard
 from chowk.server.state.machine import StoreMachine
 
@@ -42,6 +43,7 @@ class Autopilot:
         self._clock = clock
         self._pilot = Pilot()
         self._healths: tuple[Health, ...] = ()
+        self._relapses: dict[str, int] = {}
 
     def settings(self) -> Settings:
         """Those that were written last, else those of this server's configuration."""
@@ -50,7 +52,7 @@ class Autopilot:
 
     async def run(self) -> None:
         """See duties.Duty."""
-        self._pilot = Pilot()
+        self._pilot, self._relapses = Pilot(), {}
         while True:
             action = self._look()
             if action is None or not await self._perform(action):
@@ -91,10 +93,22 @@ class Autopilot:
         _index, servers = self._consensus.configuration()
         contact_s_max = max(settings.last_contact_threshold_s, CONTACT_S_MIN * self._options.raft.raft_multiplier)
         members = self._board.members
-        self._healths = self._pilot.look(servers, members, self._consensus.progress(), settings, contact_s_max, now)
+        progress = self._consensus.progress()
+        self._tell_relapses(progress)
+        self._healths = self._pilot.look(servers, members, progress, settings, contact_s_max, now)
         if not self._board.has_report:
             return None
         return self._pilot.decide(self._healths, members, settings, self._options.datacenter, now)
+
+    def _tell_relapses(self, progress: Mapping[str, PeerProgress]) -> None:
+        for id, known in progress.items():
+            if known.relapses > self._relapses.get(id, 0):
+                log.error(
+                    "a server had lost entries that it acknowledged; it was sent them again",
+                    id=id,
+                    why="its disk lost the end of its log, or an old copy of its folder was put back: see to the disk",
+                )
+            self._relapses[id] = known.relapses
 
     async def _perform(self, action: Action) -> bool:
         """Whether it was done: then there may be more to do."""

@@ -10,13 +10,15 @@ from chowk.server.raft.state import RaftState, Role
 
 class PeerProgress(msgspec.Struct, frozen=True):
     """What a leader knows of another server: `match` is durable there, `next` is sent next, `contact_s` is when it was
-    last heard on the core's clock (when it was added, before that), `pace` is probe, replicate or snapshot."""
+    last heard on the core's clock (when it was added, before that), `pace` is probe, replicate or snapshot, `relapses` how
+    often it had lost what it acknowledged."""
 
     match: int
     next: int
     contact_s: float
     pace: str
     inflight: int
+    relapses: int = 0
 
 
 def progress(state: RaftState) -> dict[str, PeerProgress]:
@@ -24,7 +26,7 @@ def progress(state: RaftState) -> dict[str, PeerProgress]:
     if state.role is not Role.LEADER:
         return {}
     return {
-        peer: PeerProgress(known.match, known.next, known.contact_s, str(known.pace), known.inflight)
+        peer: PeerProgress(known.match, known.next, known.contact_s, str(known.pace), known.inflight, known.relapses)
         for peer, known in sorted(state.progress.items())
     }
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from typing import Final
 
 from chowk.server.raft.settings import Settings
+
+REFUSALS_MAX: Final = 3
+"""A server that refuses what it acknowledged so often, and acknowledges nothing between, has lost it: one such answer may be
+old, but not each of them."""
 
 
 class Pace(enum.StrEnum):
@@ -18,7 +23,8 @@ class Pace(enum.StrEnum):
 
 class Progress:
     """One server's. `match` is durable there; `next` is what to send next; `told` is the highest index that it was sent
-    the news of that it is committed; `contact_s` is when it was last heard, `round` the latest it answered."""
+    the news of that it is committed; `contact_s` is when it was last heard, `round` the latest it answered. `relapses` is
+    how often it had lost what it acknowledged."""
 
     def __init__(self, next_index: int, now: float) -> None:
         self.pace = Pace.PROBE
@@ -30,6 +36,8 @@ class Progress:
         self.probing = False
         self.snapshot_index = 0
         self.installs_until_s = 0.0
+        self.relapses = 0
+        self._refusals = 0
         self._inflight: deque[tuple[int, int]] = deque()
         self._inflight_bytes = 0
 
@@ -99,6 +107,7 @@ class Progress:
         what is between is being written there."""
         while self._inflight and self._inflight[0][0] <= match:
             self._inflight_bytes -= self._inflight.popleft()[1]
+        self._refusals = 0
         self.match = max(self.match, match)
         self.next = max(self.next, self.match + 1)
         if self.pace is Pace.PROBE:
@@ -112,10 +121,26 @@ class Progress:
 
     def refuse(self, prev_index: int, agreement: int) -> bool:
         """The server does not have `prev_index`. False when that is an old answer that says nothing now."""
-        if self.pace is Pace.SNAPSHOT or prev_index <= self.match:
+        if self.pace is Pace.SNAPSHOT:
+            return False
+        if 0 < prev_index == self.match:
+            return self._relapse(min(agreement, prev_index - 1))
+        if prev_index <= self.match:
             return False
         if self.pace is Pace.PROBE and prev_index != self.next - 1:
             return False
         self.probe()
         self.next = max(self.match, min(agreement, prev_index - 1)) + 1
+        return True
+
+    def _relapse(self, agreement: int) -> bool:
+        """Begin again from what it still has: its disk lost the end of the log, or an old copy of its folder was put back.
+        That breaks what Raft is built on, but waiting would leave it behind for ever, and its part in the majority empty."""
+        self._refusals += 1
+        if self._refusals < REFUSALS_MAX:
+            return False
+        self._refusals = 0
+        self.relapses += 1
+        self.match = self.told = agreement
+        self.probe()
         return True

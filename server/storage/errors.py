@@ -20,8 +20,8 @@ class Corrupt(StorageError):
     def __init__(self, path: Path, offset: int, what: str) -> None:
         super().__init__(
             f"{path} is damaged at byte {offset}: {what}. Nothing was changed. "
-            "Restore the server's folder from a backup; or, if "
-            "other servers have the data, move the folder away and let this server join them again"
+            "If other servers have the data, move the folder away and let this server join them again; "
+            "if not, restore the folder from a backup"
         )
         self.path = path
         self.offset = offset
