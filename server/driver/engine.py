@@ -107,6 +107,7 @@ class Engine:
     async def close(self) -> None:
         """End everything; what waits is answered."""
         self._closed = True
+        self.writer.stop()
         await self.tasks.close()
         await self.snapshots.close()
         await self.writer.close()
