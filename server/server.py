@@ -15,6 +15,7 @@ import structlog
 
 from chowk.core.records.member import Member
 from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.loop_lag import LoopLag
 from chowk.core.runtime.rpc.endpoints import SERVER
 from chowk.core.runtime.rpc.identity import ClusterIdentity
 from chowk.core.runtime.rpc.listener import RpcListener
@@ -81,6 +82,7 @@ class Server:
     ) -> None:
         self._consensus = consensus
         self._tasks = TaskOwner("server")
+        self._lag = LoopLag()
         self._wakeups = Wakeups()
         self._publisher = Publisher(streams.StoreSource(machine))
         machine.follow(self._committed, self._restored)
@@ -117,6 +119,7 @@ class Server:
             gate=gate,
             leader=self._forwarder,
             board=self.board,
+            lag=self._lag.tally,
             clock=clock,
             rng=rng,
         )
@@ -136,6 +139,7 @@ class Server:
         """Recover from disk, take part, listen. StorageError or OSError says what is wrong."""
         self._consensus.on_leadership(self._led)
         await self._consensus.start()
+        self._lag.start()
         try:
             if self.tcp is not None:
                 await self.tcp.start()
@@ -156,6 +160,7 @@ class Server:
         await self._servers.close()
         await self._consensus.stop()
         await self._tasks.close()
+        self._lag.close()
 
     def _members(self) -> tuple[Member, ...]:
         return tuple(self.board.members.values())

@@ -13,24 +13,26 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from chowk.agent.api.agent_self import format_wall
+from chowk.agent.api.agent_self import format_wall, server_stats
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.core.records.check import STATUSES
 from chowk.core.records.member import STATUSES as MEMBER_STATUSES
+from chowk.core.runtime.loop_lag import BOUNDS_S
 
 PROXY_STATES: Final = ("running", "starting", "manual", "unlaunched")
 
 
 class AgentCollector:
-    """The gauges of one agent; made anew for each request."""
+    """The gauges of one agent, and its server's event loop; made anew for each request."""
 
-    def __init__(self, context: ApiContext) -> None:
+    def __init__(self, context: ApiContext, server: dict[str, dict[str, str]]) -> None:
         self._context = context
+        self._server = server
 
     def collect(self) -> Iterator[Metric]:
         """Called by prometheus-client."""
@@ -44,6 +46,8 @@ class AgentCollector:
         states = Counter(proxy.state for proxy in proxies)
         yield _labelled("chowk_agent_proxies", "Sidecars of this agent by state.", "state", PROXY_STATES, states)
         yield from self._gossip()
+        yield from _loop("agent", self._context.lag.stats())
+        yield from _loop("server", self._server.get("server_loop", {}))
         reports = [proxy.report for proxy in proxies if proxy.report is not None]
         for name, text in (
             ("inbound_connections_open", "Connections open into the sidecars' services."),
@@ -73,12 +77,13 @@ class AgentCollector:
 
 async def metrics(request: ApiRequest) -> web.Response:
     """All metrics."""
+    collector = AgentCollector(request.context, await server_stats(request.context))
     if request.query.get("format") == "prometheus":
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(AgentCollector(request.context))
+        registry.register(collector)
         text = generate_latest(REGISTRY) + generate_latest(registry)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
-    families = [*REGISTRY.collect(), *AgentCollector(request.context).collect()]
+    families = [*REGISTRY.collect(), *collector.collect()]
     return json_reply(request, _as_consul(families, format_wall(request.context.clock.wall())))
 
 
@@ -99,6 +104,31 @@ def _as_consul(families: list[Metric], timestamp: str) -> dict[str, Any]:
 def _summary(name: str, value: float, labels: dict[str, str]) -> dict[str, Any]:
     figures = dict.fromkeys(("Rate", "Sum", "Min", "Max", "Mean"), value)
     return {"Name": name, "Count": int(value), **figures, "Stddev": 0, "Labels": labels}
+
+
+def _loop(process: str, stats: dict[str, str]) -> Iterator[Metric]:
+    """How long the event loop of `process` was blocked (by our code) and stalled (by that, or for want of a core)."""
+    if not stats:
+        return
+    prefix = f"chowk_{process}_loop"
+    for name, text in (
+        ("blocked_max", "Longest block since the start, in seconds: our code, the collector, or a disk."),
+        ("blocked_last_long", "The last block of more than 50 ms, in seconds; 0 when there was none."),
+        ("blocked_long", "Blocks of more than 50 ms since the start."),
+        ("stalled_max", "Longest delay since the start, in seconds, with the time the machine gave no core."),
+    ):
+        unit = "" if name == "blocked_long" else "_seconds"
+        yield _gauge(f"{prefix}_{name}{unit}", text, float(stats.get(name, 0)))
+    cumulative, buckets = 0, []
+    for bound in (*(str(bound) for bound in BOUNDS_S), "+Inf"):
+        cumulative += int(stats.get(f"bucket_{bound}", 0))
+        buckets.append((bound, float(cumulative)))
+    yield HistogramMetricFamily(
+        f"{prefix}_blocked_seconds",
+        f"How late the {process}'s event loop ran, less what it waited for a core.",
+        buckets=buckets,
+        sum_value=float(stats.get("blocked_sum", 0)),
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

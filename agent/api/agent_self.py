@@ -107,12 +107,13 @@ async def _stats(context: ApiContext) -> dict[str, dict[str, str]]:
             "inbound_connections_open": str(report.inbound_connections_open) if report else "",
             "inbound_denied_total": str(report.inbound_denied_total) if report else "",
         }
-    for section, values in (await _server_stats(context)).items():
+    for section, values in (await server_stats(context)).items():
         stats[section] = {**stats.get(section, {}), **values}
     return stats
 
 
-async def _server_stats(context: ApiContext) -> dict[str, dict[str, str]]:
+async def server_stats(context: ApiContext) -> dict[str, dict[str, str]]:
+    """What the server says of itself, section -> name -> text; without its sections when it cannot be asked."""
     if not context.client.connected:
         return {}
     try:

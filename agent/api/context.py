@@ -18,6 +18,7 @@ from chowk.agent.local.state import LocalState
 from chowk.agent.proxies.leaves import LeafCache
 from chowk.agent.views.views import Views
 from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.loop_lag import LagTally
 
 if TYPE_CHECKING:
     from chowk.agent.proxies.supervisor import ProxySupervisor
@@ -82,6 +83,7 @@ class ApiContext:
     gossip: GossipPort | None = None
     members: Callable[[], Sequence[dict[str, Any]]] = tuple
     rng: Random = field(default_factory=Random)
+    lag: LagTally = field(default_factory=LagTally)
 
 
 CONTEXT: Final = web.AppKey("context", ApiContext)

@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from chowk.agent.api.connections import CONNECTIONS_MAX, ConnectionGuard
 from chowk.agent.api.context import CONTEXT
+from chowk.core.runtime.loop_lag import LoopLag
 from chowk.core.runtime.sockets import bind_tcp
 
 KEEPALIVE_S: Final = 120.0
@@ -48,6 +49,8 @@ class ApiServer:
         self._port = port
         self._servers: list[asyncio.Server] = []
         self._guard: ConnectionGuard | None = None
+        self._lag = LoopLag()
+        context.lag = self._lag.tally
         self._limit = lambda: context.config().limits.http_max_conns_per_client
         self._runner = web.AppRunner(
             app,
@@ -82,6 +85,7 @@ class ApiServer:
             self._guard = ConnectionGuard(self._runner.server, self._limit, total=_connections_max())
             loop = asyncio.get_running_loop()
             self._servers = [await loop.create_server(self._guard.accept, sock=sock) for sock in sockets]
+            self._lag.start()
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -90,6 +94,7 @@ class ApiServer:
 
     async def close(self) -> None:
         """Stop listening; requests under way get CLOSE_S to end."""
+        self._lag.close()
         for server in self._servers:
             server.close()
         await self._runner.cleanup()

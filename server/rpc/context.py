@@ -9,6 +9,7 @@ from typing import Protocol
 from chowk.core.operator_requests import AutopilotState
 from chowk.core.records.ca import LeafCertificate
 from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.loop_lag import LagTally
 from chowk.core.server_options import ServerOptions
 from chowk.server.port import Consensus
 from chowk.server.rpc.board import ClusterBoard
@@ -52,6 +53,7 @@ class ServerContext:
     gate: Gate
     leader: Forwarder
     board: ClusterBoard
+    lag: LagTally
     clock: Clock
     rng: random.Random
 

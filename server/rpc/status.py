@@ -40,4 +40,5 @@ async def _stats(context: ServerContext, _request: Empty) -> ServerStatsReply:
         "config_entries": str(len(store.entries)),
         "subscriptions": str(len(context.publisher)),
     }
-    return ServerStatsReply(stats={"consul": server, "raft": context.consensus.stats(), "catalog": catalog})
+    raft, loop = context.consensus.stats(), context.lag.stats()
+    return ServerStatsReply(stats={"consul": server, "raft": raft, "catalog": catalog, "server_loop": loop})
