@@ -1,9 +1,11 @@
 """How long the event loop of this process was held up: by our own code, or because the machine gave it no core.
 
-A timer asks to run every TICK_S; how much later it runs is the lag, and what held it is one long callback or many short
+A timer asks to run after TICK_S; how much later it runs is the lag, and what held it is one long callback or many short
 ones before it. From the kernel (proc(5), /proc/PID/schedstat: nanoseconds spent waiting on a run queue) it is known for how
 much of that time the thread could have run and got no core. The rest is `blocked`: our code, the collector, the
-interpreter's lock, or a disk. A block that begins between two ticks is seen up to TICK_S shorter than it was.
+interpreter's lock, or a disk. A block that begins between two ticks is seen up to one period shorter than it was.
+The period is longer while the loop does little, since waking an idle process is what costs (90 us on a virtual machine): a
+loop under load is watched closely, and the first block of an idle one may be missed.
 
 One is made by each long-lived process; `stats` go to `/v1/agent/metrics`.
 """
@@ -21,6 +23,10 @@ import structlog
 log = structlog.get_logger("chowk.loop")
 
 TICK_S: Final = 0.02
+IDLE_TICK_S: Final = 0.16
+"""The longest period: it doubles while the loop does little."""
+IDLE_PART: Final = 0.1
+"""The loop does little when its thread computes for less of a period than this."""
 BLOCKED_S: Final = 0.05
 """The bar: a block longer than this is told in the log."""
 LOG_INTERVAL_S: Final = 10.0
@@ -87,7 +93,8 @@ class LoopLag:
         self.tally = LagTally()
         self._timer: asyncio.TimerHandle | None = None
         self._schedstat = -1
-        self._due = 0.0
+        self._period_s = TICK_S
+        self._due = self._computed_s = 0.0
         self._waited_ns = 0
 
     def start(self) -> None:
@@ -97,6 +104,7 @@ class LoopLag:
         except OSError:
             self._schedstat = -1  # A kernel that does not count this: then all lag is taken for ours.
         self._waited_ns = self._waited()
+        self._computed_s = time.thread_time()
         self._ask(asyncio.get_running_loop())
 
     def close(self) -> None:
@@ -109,14 +117,18 @@ class LoopLag:
             self._schedstat = -1
 
     def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due = time.monotonic() + TICK_S
-        self._timer = loop.call_later(TICK_S, self._tick, loop)
+        self._due = time.monotonic() + self._period_s
+        self._timer = loop.call_later(self._period_s, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
         waited_ns = self._waited()
         told = self.tally.add(now - self._due, (waited_ns - self._waited_ns) / 1e9, now)
         self._waited_ns = waited_ns
+        computed_s = time.thread_time()
+        idle = computed_s - self._computed_s < self._period_s * IDLE_PART
+        self._period_s = min(IDLE_TICK_S, self._period_s * 2) if idle else TICK_S
+        self._computed_s = computed_s
         if told is not None:
             log.warning("the event loop was blocked", bar_ms=round(BLOCKED_S * 1000), **told)
         self._ask(loop)
