@@ -51,6 +51,7 @@ class AppendRequest(Base, frozen=True, kw_only=True):
 
     Who answers promises to help no other server into an election for `promise_s`, or for its own election timeout where
     that is longer: the leader's lease is shorter than that, also while servers with other settings are among them.
+    `is_news`: it only tells what is committed, of entries that were acknowledged, so that who agrees need not answer.
     """
 
     prev_index: int
@@ -59,6 +60,7 @@ class AppendRequest(Base, frozen=True, kw_only=True):
     round: int
     promise_s: float = 0.0
     entries: tuple[Entry, ...] = ()
+    is_news: bool = False
 
 
 class AppendResponse(Base, frozen=True, kw_only=True):

@@ -67,10 +67,12 @@ def _replicate(state: RaftState, peer: str, batches: Batches, now: float) -> Non
         _send_append(state, peer, first - 1, prev_term, entries)
         progress.sent(first - 1 + len(entries), size)
     if progress.pace is Pace.REPLICATE and min(state.commit, progress.match) > progress.told:
-        _send_append(state, peer, progress.match, log.term_at(progress.match) or 0, ())
+        _send_append(state, peer, progress.match, log.term_at(progress.match) or 0, (), is_news=True)
 
 
-def _send_append(state: RaftState, peer: str, prev: int, prev_term: int, entries: tuple[Entry, ...]) -> None:
+def _send_append(
+    state: RaftState, peer: str, prev: int, prev_term: int, entries: tuple[Entry, ...], *, is_news: bool = False
+) -> None:
     progress = state.progress[peer]
     progress.told = max(progress.told, min(state.commit, prev + len(entries)))
     state.send_early(
@@ -84,6 +86,7 @@ def _send_append(state: RaftState, peer: str, prev: int, prev_term: int, entries
             round=state.round,
             promise_s=state.settings.election_timeout_s,
             entries=entries,
+            is_news=is_news,
         )
     )
 
@@ -159,7 +162,8 @@ def accept(state: RaftState, message: AppendRequest) -> None:
             break
     agreed = prev + len(entries)
     state.commit_to(min(message.commit, agreed))
-    _agree(state, message, agreed)
+    if entries or not message.is_news:
+        _agree(state, message, agreed)
 
 
 def _agree(state: RaftState, message: AppendRequest | InstallSnapshot, agreed: int) -> None:

@@ -68,7 +68,7 @@ def test_two_that_time_out_close_together_are_rare_and_an_election_is_soon_won()
 
 def test_the_cluster_has_a_new_leader_within_an_election_timeout_and_a_half_of_a_leaders_death() -> None:
     times = []
-    for seed in range(40):
+    for seed in range(120):
         cluster = Cluster(seed, 3, delay_s=0.01)
         leader = cluster.wait_leader()
         cluster.run(1.0)
@@ -76,8 +76,8 @@ def test_the_cluster_has_a_new_leader_within_an_election_timeout_and_a_half_of_a
         died = cluster.now
         cluster.wait_leader()
         times.append(cluster.now - died)
-    assert sorted(times)[20] < 1.35
-    assert sorted(times)[38] < 2.0
+    assert sorted(times)[60] < 1.35
+    assert sorted(times)[114] < 2.0
 
 
 def heard(raft: Raft, promise_s: float, now: float) -> None:

@@ -8,7 +8,16 @@ import pytest
 
 from chowk.server.raft.core import Raft
 from chowk.server.raft.messages import AppendRequest, AppendResponse, InstallSnapshot, PreVoteResponse, VoteResponse
-from chowk.server.raft.records import Configuration, Entry, HardState, Member, Restored, SnapshotMeta, bootstrap_entry
+from chowk.server.raft.records import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Member,
+    Restored,
+    SnapshotMeta,
+    bootstrap_entry,
+)
 from chowk.server.raft.settings import Settings
 
 MEMBERS = Configuration(tuple(Member(f"s{number}", f"s{number}:1") for number in (1, 2, 3)), "one")
@@ -94,6 +103,49 @@ def test_followers_hear_of_a_commit_at_once_and_once() -> None:
     assert [(m.target, m.commit, m.entries) for m in news if isinstance(m, AppendRequest)] == [("s2", 3, ())]
     raft.receive(AppendResponse(sender="s2", target="s1", term=2, success=True, prev_index=3, match=3, round=1), 3.0)
     assert raft.take_effects(3.0).messages == ()
+
+
+def follower() -> Raft:
+    """s2 of a cluster that s1 leads, with one entry more than its first."""
+    entries = (bootstrap_entry(MEMBERS), Entry(2, 1, EntryKind.COMMAND, b"x"))
+    return Raft("s2", Restored(HardState(1), None, entries), Settings(), random.Random(1), 0.0)
+
+
+def news(prev_term: int = 1) -> AppendRequest:
+    return AppendRequest(
+        sender="s1", target="s2", term=1, prev_index=2, prev_term=prev_term, commit=2, round=1, is_news=True
+    )
+
+
+def test_a_follower_that_agrees_takes_the_news_of_a_commit_without_a_word() -> None:
+    raft = follower()
+    raft.receive(news(), 1.0)
+    effects = raft.take_effects(1.0)
+    assert raft.commit_index == 2
+    assert [entry.index for entry in effects.committed] == [1, 2]
+    assert effects.messages == ()
+
+
+def test_a_follower_whose_log_differs_from_such_news_says_so() -> None:
+    raft = follower()
+    raft.receive(news(prev_term=0), 1.0)
+    assert raft.commit_index == 0
+    refusal = raft.take_effects(1.0).messages[0]
+    assert isinstance(refusal, AppendResponse)
+    assert not refusal.success
+
+
+def test_a_follower_is_not_asked_to_answer_news_and_is_to_answer_a_heartbeat() -> None:
+    raft = leader()
+    raft.propose(b"x")
+    perform(raft)
+    raft.receive(AppendResponse(sender="s2", target="s1", term=2, success=True, prev_index=3, match=3, round=1), 3.0)
+    told = [message for message in raft.take_effects(3.0).messages if isinstance(message, AppendRequest)]
+    assert [message.is_news for message in told] == [True]
+    raft.handle_timer(3.2)
+    heartbeats = [message for message in raft.take_effects(3.2).messages if isinstance(message, AppendRequest)]
+    assert heartbeats
+    assert not any(message.is_news for message in heartbeats)
 
 
 def test_a_server_that_is_not_heard_is_sent_no_snapshot_until_it_answers_a_heartbeat() -> None:
