@@ -6,10 +6,15 @@ from hypothesis import strategies as st
 
 from chowk.core.commands import (
     AnyCommand,
+    CreateSession,
     DeleteConfigEntry,
     DeleteIntention,
+    DeleteKey,
+    DeleteKeys,
     Deregister,
+    DestroySession,
     Envelope,
+    PutKey,
     Register,
     SetAutopilot,
     SetCAConfiguration,
@@ -31,12 +36,16 @@ from chowk.core.records.config_entry import (
 )
 from chowk.core.records.node import Node
 from chowk.core.records.service import ConnectProxy, NodeService, ServiceConnect
+from chowk.core.records.session import BEHAVIORS, ServiceCheck, Session
 from chowk.core.server_options import Autopilot
 
 NAMES = ("web", "Web", "db", "cache", "*")
 NODE_NAMES = ("n1", "N1", "n2", "n3")
 IDS = ("s1", "s2", "s3")
 CHECK_IDS = ("c1", "c2", "_node_maintenance", "_service_maintenance:s1")
+KEYS = (b"a", b"a/", b"a/b", b"a/b/c", b"b", b"\xff")
+PREFIXES = (b"", *KEYS)
+SESSION_IDS = ("k1", "k2", "k3")
 UUIDS = ("", "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222")
 
 nodes = st.builds(
@@ -84,6 +93,25 @@ roots = st.builds(
     root_cert_pem=st.just(""),
     active=st.booleans(),
 )
+sessions = st.builds(
+    Session,
+    id=st.sampled_from(SESSION_IDS),
+    node=st.sampled_from(NODE_NAMES),
+    lock_delay_s=st.sampled_from((0.0, 15.0, 1e300)),
+    behavior=st.sampled_from((*BEHAVIORS, "nonsense")),
+    ttl=st.sampled_from(("", "10s", "nonsense")),
+    node_checks=st.lists(st.sampled_from(CHECK_IDS), max_size=2).map(tuple),
+    service_checks=st.lists(st.builds(ServiceCheck, id=st.sampled_from(CHECK_IDS)), max_size=1).map(tuple),
+)
+puts = st.builds(
+    PutKey,
+    key=st.sampled_from(KEYS),
+    value=st.sampled_from((b"", b"x", b"\xff")),
+    flags=st.sampled_from((0, 2**64 - 1)),
+    cas=cas,
+    acquire=st.sampled_from(("", *SESSION_IDS)),
+    release=st.sampled_from(("", "", *SESSION_IDS)),
+)
 commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(
         Register,
@@ -108,6 +136,11 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(
         SetSystemMetadata, key=st.just("cluster_id"), value=st.sampled_from(("x", "y")), only_if_absent=st.booleans()
     ),
+    puts,
+    st.builds(DeleteKey, key=st.sampled_from(KEYS), cas=cas),
+    st.builds(DeleteKeys, prefix=st.sampled_from(PREFIXES)),
+    st.builds(CreateSession, session=sessions),
+    st.builds(DestroySession, id=st.sampled_from(SESSION_IDS)),
 )
 envelopes = st.builds(
     Envelope,

@@ -25,6 +25,8 @@ from chowk.core.events import (
     CONNECT,
     HEALTH,
     INTENTIONS,
+    KEY_PREFIX,
+    KEY_TREE,
     NODE_SERVICES,
     NODES,
     ROOTS,
@@ -91,9 +93,14 @@ def test_folding_all_events_gives_what_the_tables_hold(log: list[Envelope]) -> N
             assert store.changed.index(event.topic) == index
             assert event.topic in commit.topics
         for topic in commit.topics:
-            assert store.changed.index(topic) == index
+            assert store.last_changed(_read_by(topic)) == index
     tables = {topic: table for topic, table in folded(events).items() if table}
     assert tables == snapshot_of(store)
+
+
+def _read_by(topic: Topic) -> Topic:
+    """The topic that a query waits for when `topic` is told: a tree of keys is read by its prefix."""
+    return Topic(kind=KEY_PREFIX, key=topic.key) if topic.kind == KEY_TREE else topic
 
 
 @settings(max_examples=150, deadline=None)
@@ -127,6 +134,26 @@ def test_the_secondary_indexes_agree_with_the_tables(log: list[Envelope]) -> Non
     assert all(key[0] in store.nodes for key in (*store.services, *store.checks))
     assert sum(tally.instances for tally in store.tallies.values()) == len(store.services)
     assert set(store.node_ids.values()) <= set(store.nodes)
+
+
+@settings(max_examples=200, deadline=None)
+@given(logs)
+def test_only_sessions_that_live_hold_keys_and_only_what_is_well_keeps_them_alive(log: list[Envelope]) -> None:
+    store = Store()
+    for index, envelope in enumerate(log, 1):
+        apply(store, index, envelope)
+        sessions, held = store.session_table.records, store.kv.held
+        assert {key: id for id, keys in held.items() for key in keys} == {
+            key: entry.session for key, entry in store.kv.entries.items() if entry.session
+        }
+        assert set(held) <= set(sessions)
+        for session in sessions.values():
+            node = session.node.lower()
+            assert session.id in store.session_table.of_node[node]
+            assert node in store.nodes
+            assert all(store.checks[node, id].status != "critical" for id in session.check_ids)
+        assert {id for ids in store.session_table.of_node.values() for id in ids} == set(sessions)
+        assert not set(store.kv.tombstones) & set(store.kv.entries)
 
 
 @settings(max_examples=150, deadline=None)
