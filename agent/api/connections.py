@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, cast
 
-CONNECTIONS_MAX: Final = 8192
+CONNECTIONS_MAX: Final = 16_384
 FIRST_REQUEST_S: Final = 10.0
 REFUSED_S: Final = 0.5
 """How long a refused client may take to read that it was."""

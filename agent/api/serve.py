@@ -34,9 +34,9 @@ _log.addFilter(_Garbled())
 
 
 def _connections_max() -> int:
-    """Half of the files this process may open, so that accepting never takes the last one from a health check or a log."""
+    """Three quarters of the files this process may open: accepting never takes the last one from a health check or a log."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return CONNECTIONS_MAX if soft == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, max(1, soft // 2))
+    return CONNECTIONS_MAX if soft == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, max(1, soft * 3 // 4))
 
 
 class ApiServer:
