@@ -124,7 +124,6 @@ def turn(folder: Path, kind: str) -> None:
         before = memory_mb(agent)
         arguments = [sys.executable, __file__, agent.address, str(agent.http_port), PATHS[kind], str(WATCHERS)]
         with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watchers:
-            assert watchers.stdout and watchers.stdin
             print(watchers.stdout.readline() and f"{WATCHERS} watchers of one {kind}:")
             time.sleep(3)
             during = memory_mb(agent)
