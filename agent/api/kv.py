@@ -116,13 +116,22 @@ async def _list(request: ApiRequest, prefix: bytes) -> web.StreamResponse:
         response.content_type = "application/json"
         set_meta(response, first.meta)
         await response.prepare(request.http)
-        await response.write(codec.to_json(rows)[:-1])
+        if request.http.method == "HEAD":
+            return response  # what would be written here came before the next answer on the connection
+        is_pretty = query.flag("pretty")
+        await response.write(b"[" + _inner(rows, is_pretty))
         page: PrefixPage | None = second
         while page is not None:
-            await response.write(b"," + codec.to_json(_rows(page))[1:-1])
+            await response.write(b"," + _inner(_rows(page), is_pretty))
             page = await anext(pages, None)
-        await response.write_eof(b"]")
+        await response.write_eof(b"\n]\n" if is_pretty else b"]")
         return response
+
+
+def _inner(rows: Sequence[Any], is_pretty: bool) -> bytes:
+    """What stands between the brackets of a list, laid out as `json_bytes_reply` does."""
+    data = codec.to_json(rows)
+    return msgspec.json.format(data, indent=4)[1:-2] if is_pretty else data[1:-1]
 
 
 async def _pages(request: ApiRequest, message: PrefixQuery) -> AsyncGenerator[PrefixPage, None]:
