@@ -83,6 +83,7 @@ class Server:
         self._consensus = consensus
         self._tasks = TaskOwner("server")
         self._lag = LoopLag()
+        self._letting_go = False
         self._wakeups = Wakeups()
         self._publisher = Publisher(streams.StoreSource(machine))
         machine.follow(self._committed, self._restored)
@@ -174,15 +175,24 @@ class Server:
             self._publisher.publish(commit.index, commit.events)
         self._wakeups.notify(commit.topics)
         self.duties.committed(commit.topics)
+        self._let_go_soon()
 
     def _restored(self) -> None:
         self._publisher.reset()
         self._wakeups.notify_all()
-        self._tasks.spawn(self._let_go(), "let go of the replaced state")
+        self._let_go_soon()
+
+    def _let_go_soon(self) -> None:
+        if self.context.machine.store.left and not self._letting_go:
+            self._letting_go = True
+            self._tasks.spawn(self._let_go(), "let go of what was replaced")
 
     async def _let_go(self) -> None:
-        while self.context.machine.store.let_go():
-            await asyncio.sleep(0)
+        try:
+            while self.context.machine.store.let_go():
+                await asyncio.sleep(0)
+        finally:
+            self._letting_go = False
 
 
 def _identity(options: ServerOptions, clock: Clock) -> ClusterIdentity | None:

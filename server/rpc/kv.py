@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from chowk.core.commands import DeleteKey, DeleteKeys, PutKey
 from chowk.core.errors import InvalidRequest, TooLarge
 from chowk.core.kv_requests import KV_LIST, KV_READ, KV_WRITE, KeyQuery, KeyReply, PrefixPage, PrefixQuery
-from chowk.core.records.kv import FLAGS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX
+from chowk.core.records.kv import FLAGS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX, KVEntry
 from chowk.core.requests import Write, WriteReply
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state.kv_table import key_topic, prefix_topic
-from chowk.server.state.store import Store
+
+T = TypeVar("T")
 
 PAGE_ROWS_MAX: Final = 1024
 PAGE_BYTES: Final = 1024 * 1024
@@ -53,40 +55,53 @@ async def _list(context: ServerContext, query: PrefixQuery) -> AsyncIterator[Pre
     if len(query.prefix) > KEY_BYTES_MAX:
         raise InvalidRequest(f"A prefix is too long (limit: {KEY_BYTES_MAX} bytes)")
     topics = (prefix_topic(query.prefix),)
+    meta, entries = await context.reads.run(query.options, topics, lambda store: store.kv.under(query.prefix))
     if query.keys_only:
-        meta, keys = await context.reads.run(query.options, topics, lambda store: _names(store, query))
-        pages = (PrefixPage(meta=meta, keys=keys[start:end]) for start, end in _cuts([len(key) for key in keys]))
+        names = _names(entries, len(query.prefix), query.separator)
+        pages = (PrefixPage(meta=meta, keys=tuple(page)) for page in _pages(names, len))
     else:
-        meta, entries = await context.reads.run(query.options, topics, lambda store: store.kv.under(query.prefix))
-        sizes = [len(entry.key) + len(entry.value) for entry in entries]
-        pages = (PrefixPage(meta=meta, entries=tuple(entries[start:end])) for start, end in _cuts(sizes))
+        pages = (PrefixPage(meta=meta, entries=tuple(page)) for page in _pages(entries, _size))
     for page in pages:
         yield page
         await asyncio.sleep(0)
 
 
-def _names(store: Store, query: PrefixQuery) -> tuple[bytes, ...]:
-    keys, separator = [entry.key for entry in store.kv.under(query.prefix)], query.separator
-    if not separator:
-        return tuple(keys)
-    found: dict[bytes, None] = {}
-    start = len(query.prefix)
-    for key in keys:
-        end = key.find(separator, start)
-        found[key if end < 0 else key[: end + len(separator)]] = None
-    return tuple(found)
+def _names(entries: list[KVEntry], start: int, separator: bytes) -> Iterator[bytes]:
+    """The keys, each cut behind the first separator from `start` on; what is cut to the same is told once, and passed over
+    in steps that double, so that a page takes no longer for the many keys that it stands for."""
+    at = 0
+    while at < len(entries):
+        key = entries[at].key
+        end = key.find(separator, start) if separator else -1
+        at += 1
+        if end < 0:
+            yield key
+            continue
+        name = key[: end + len(separator)]
+        yield name
+        step = 1
+        while at + step <= len(entries) and entries[at + step - 1].key.startswith(name):
+            at, step = at + step, step * 2
+        stop = min(at + step, len(entries))
+        at = bisect_left(entries, True, at, stop, key=lambda entry: not entry.key.startswith(name))
 
 
-def _cuts(sizes: list[int]) -> Iterator[tuple[int, int]]:
-    """(first row, row after the last) of each page; one empty page when there are no rows."""
-    start, size = 0, 0
-    for at, row in enumerate(sizes, 1):
-        size += row + ROW_BYTES
-        if size >= PAGE_BYTES or at - start >= PAGE_ROWS_MAX:
-            yield start, at
-            start, size = at, 0
-    if start < len(sizes) or not sizes:
-        yield start, len(sizes)
+def _pages(rows: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """The rows in pages, made as they are asked for; one empty page when there are no rows."""
+    page: list[T] = []
+    is_first, size = True, 0
+    for row in rows:
+        page.append(row)
+        size += size_of(row) + ROW_BYTES
+        if size >= PAGE_BYTES or len(page) >= PAGE_ROWS_MAX:
+            yield page
+            page, is_first, size = [], False, 0
+    if page or is_first:
+        yield page
+
+
+def _size(entry: KVEntry) -> int:
+    return len(entry.key) + len(entry.value)
 
 
 def _check_put(command: PutKey) -> None:

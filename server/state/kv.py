@@ -20,6 +20,8 @@ from chowk.server.state.kv_table import key_topic, tree_topic
 from chowk.server.state.store import Store
 
 CLOCK_JUMP_S_MAX: Final = 60.0
+FREED_AT_ONCE_MAX: Final = 8
+"""Chunks of removed entries; what is more is left to who frees what was replaced (`Store.let_go`)."""
 
 
 def put_key(store: Store, changes: Changes, command: PutKey) -> bool | str:
@@ -71,8 +73,11 @@ def delete_key(store: Store, changes: Changes, command: DeleteKey) -> bool:
 
 def delete_keys(store: Store, changes: Changes, command: DeleteKeys) -> None:
     """Remove all keys of a prefix."""
-    if store.kv.drop_under(command.prefix, changes.index):
+    gone = store.kv.drop_under(command.prefix, changes.index)
+    if gone:
         changes.touch_keys(tree_topic(command.prefix))
+    if len(gone) > FREED_AT_ONCE_MAX:
+        store.left += gone
 
 
 def let_go(store: Store, changes: Changes, session: Session) -> None:

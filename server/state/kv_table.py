@@ -39,7 +39,7 @@ class KVTable:
     """Written by `kv` and the snapshot."""
 
     def __init__(self) -> None:
-        self.entries: dict[bytes, KVEntry] = {}
+        self.entries = OrderedEntries()
         self.tombstones: dict[bytes, int] = {}
         """Removed key -> the index of its removal, the oldest first."""
         self.floor = 0
@@ -47,63 +47,52 @@ class KVTable:
         """Session -> the keys it holds."""
         self.delays: dict[bytes, tuple[float, float]] = {}
         """Key -> (proposer's Unix time at which its holder was lost, seconds for which nobody may acquire it)."""
-        self._order = OrderedEntries()
         self._last = 0
         self._prefixes: dict[bytes, int] = {}
         self._lengths: dict[int, int] = {}
 
     def put(self, entry: KVEntry) -> None:
         """Write an entry."""
-        key = entry.key
-        old = self.entries.get(key)
-        self.entries[key] = entry
-        self._order.put(entry)
-        if old is None:
-            self.tombstones.pop(key, None)
-        if entry.session != (old.session if old is not None else ""):
-            if old is not None:
-                self._let_go(old)
-            if entry.session:
-                self.held.setdefault(entry.session, {})[key] = None
-        self._changed(key, entry.modify_index)
+        self._place(entry)
+        self.tombstones.pop(entry.key, None)
+        self._changed(entry.key, entry.modify_index)
 
     def drop(self, key: bytes, index: int) -> None:
         """Remove an entry that is there, at `index`."""
-        old = self.entries.pop(key)
-        self._order.remove(key)
-        self._let_go(old)
+        self._let_go(self.entries.take(key))
         self.tombstones[key] = index
         self._changed(key, index)
         self._bound_tombstones()
 
-    def drop_under(self, prefix: bytes, index: int) -> bool:
-        """Remove every entry whose key begins with `prefix`, at `index`; False when there is none."""
-        touched = [known for known in self._prefixes if _overlap(known, prefix) and self._order.has_under(known)]
-        gone = self._order.remove_under(prefix)
+    def drop_under(self, prefix: bytes, index: int) -> list[list[KVEntry]]:
+        """Remove every entry whose key begins with `prefix`, at `index`; these, some a list: freeing them takes longer than
+        all of this, so who has the last reference may take their time."""
+        touched = [known for known in self._prefixes if _overlap(known, prefix) and self.entries.has_under(known)]
+        gone = self.entries.take_under(prefix)
         if not gone:
-            return False
-        for entry in gone:
-            del self.entries[entry.key]
-            if entry.session:
-                self._let_go(entry)
+            return gone
         self._last = index
         for known in touched:
             self._prefixes[known] = index
-        if len(gone) > TOMBSTONES_KEPT:
+        if sum(map(len, gone)) > TOMBSTONES_KEPT:
             self.floor = index
             self.tombstones.clear()
+            self._let_go_under(prefix)
         else:
-            self.tombstones.update((entry.key, index) for entry in gone)
+            for chunk in gone:
+                for entry in chunk:
+                    self._let_go(entry)
+                    self.tombstones[entry.key] = index
             self._bound_tombstones()
-        return True
+        return gone
 
     def tables(self) -> list[dict[Any, Any] | list[Any]]:
         """All that grows with the entries, for who frees them bit by bit."""
-        return [self.entries, self.tombstones, self._prefixes, *self._order.tables()]
+        return [self.tombstones, self._prefixes, *self.entries.tables()]
 
     def under(self, prefix: bytes) -> list[KVEntry]:
         """The entries whose keys begin with `prefix`, in order."""
-        return self._order.under(prefix)
+        return self.entries.under(prefix)
 
     def key_index(self, key: bytes) -> int:
         """When the key last changed."""
@@ -116,29 +105,32 @@ class KVTable:
             return self._last
         known = self._prefixes.get(prefix)
         if known is None:
-            known = max((entry.modify_index for entry in self.under(prefix)), default=0)
             gone = (index for key, index in self.tombstones.items() if key.startswith(prefix))
-            known = max(known, self.floor, *gone)
+            known = max(self.entries.newest_under(prefix), self.floor, *gone)
             self._remember(prefix, known)
         return known
 
     def load(self, entries: Iterable[KVEntry]) -> None:
         """Take a snapshot's entries; several times, for parts of them. `settle` ends that."""
         for entry in entries:
-            self.entries[entry.key] = entry
-            if entry.session:
-                self.held.setdefault(entry.session, {})[entry.key] = None
+            self._place(entry)
 
     def settle(self) -> None:
-        """Everything is loaded: bring the order and the indexes up to date."""
-        self._order.load(self.entries.values())
-        newest = max((entry.modify_index for entry in self.entries.values()), default=0)
-        self._last = max(newest, self.floor, *self.tombstones.values())
+        """Everything is loaded: bring the index of all up to date."""
+        self._last = max(self.entries.newest_under(b""), self.floor, *self.tombstones.values())
 
     def _bound_tombstones(self) -> None:
         if len(self.tombstones) > TOMBSTONES_MAX:
             oldest = list(islice(self.tombstones, len(self.tombstones) - TOMBSTONES_KEPT))
             self.floor = max(self.floor, *(self.tombstones.pop(each) for each in oldest))
+
+    def _place(self, entry: KVEntry) -> None:
+        old = self.entries.put(entry)
+        if entry.session != (old.session if old is not None else ""):
+            if old is not None:
+                self._let_go(old)
+            if entry.session:
+                self.held.setdefault(entry.session, {})[entry.key] = None
 
     def _let_go(self, entry: KVEntry) -> None:
         keys = self.held.get(entry.session)
@@ -146,6 +138,13 @@ class KVTable:
             keys.pop(entry.key, None)
             if not keys:
                 del self.held[entry.session]
+
+    def _let_go_under(self, prefix: bytes) -> None:
+        for session, keys in tuple(self.held.items()):
+            for key in [key for key in keys if key.startswith(prefix)]:
+                del keys[key]
+            if not keys:
+                del self.held[session]
 
     def _changed(self, key: bytes, index: int) -> None:
         self._last = index

@@ -71,7 +71,7 @@ class Store:
         self.staging: Staging | None = None
         """A snapshot that is being restored, as far as it has come."""
         self.left: list[dict[Any, Any] | list[Any]] = []
-        """Tables of a state that a restore replaced, not freed yet."""
+        """Tables of a state that a restore replaced, and keys that were removed by the thousand: not freed yet."""
         self.restored_at = 0
         """The index at which a snapshot replaced everything: nothing changed before it, as far as anybody can tell."""
 

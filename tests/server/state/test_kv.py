@@ -22,7 +22,7 @@ from chowk.core.records.check import CRITICAL, PASSING, SERF_HEALTH_ID, HealthCh
 from chowk.core.records.kv import KVEntry
 from chowk.core.records.node import Node
 from chowk.core.records.session import DELETE, Session
-from chowk.server.state import kv_table
+from chowk.server.state import kv_table, ordered_entries
 from chowk.server.state.kv_table import key_topic, prefix_topic
 from chowk.server.state.machine import StoreMachine, apply
 from chowk.server.state.ordered_entries import OrderedEntries
@@ -178,6 +178,7 @@ def test_the_index_of_a_key_or_prefix_moves_when_it_changed_and_never_goes_back(
         patch.setattr(kv_table, "TOMBSTONES_MAX", tombstones)
         patch.setattr(kv_table, "TOMBSTONES_KEPT", tombstones // 2)
         patch.setattr(kv_table, "PREFIXES_MAX", prefixes)
+        patch.setattr(ordered_entries, "CHUNK_MAX", 2)
         world = World()
         topics = [*map(key_topic, KEYS), *map(prefix_topic, (b"", *KEYS))]
         for command in log:
@@ -222,12 +223,56 @@ def test_entries_stay_in_order_through_splits_and_cuts(keys: list[bytes], prefix
         order.put(KVEntry(key=key))
     assert [entry.key for entry in order.under(prefix)] == sorted(key for key in keys if key.startswith(prefix))
     for key in keys[::3]:
-        order.remove(key)
+        assert order.take(key).key == key
     left = [key for number, key in enumerate(keys) if number % 3]
-    removed = order.remove_under(prefix)
+    removed = [entry for chunk in order.take_under(prefix) for entry in chunk]
     assert [entry.key for entry in removed] == sorted(key for key in left if key.startswith(prefix))
     assert [entry.key for entry in order.under(b"")] == sorted(key for key in left if not key.startswith(prefix))
     assert not order.has_under(prefix)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(("put", "take", "take all")), st.sampled_from(KEYS)), max_size=60))
+def test_the_newest_of_a_prefix_is_that_of_what_is_there(steps: list[tuple[str, bytes]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ordered_entries, "CHUNK_MAX", 2)
+        order, expected = OrderedEntries(), dict[bytes, KVEntry]()
+        for index, (what, key) in enumerate(steps, 1):
+            if what == "put":
+                entry = KVEntry(key=key, modify_index=index)
+                assert order.put(entry) == expected.get(key)
+                expected[key] = entry
+            elif what == "take all":
+                gone = [entry.key for chunk in order.take_under(key) for entry in chunk]
+                assert gone == sorted(each for each in expected if each.startswith(key))
+                expected = {each: entry for each, entry in expected.items() if not each.startswith(key)}
+            elif key in expected:
+                assert order.take(key) == expected.pop(key)
+            assert (order == expected, len(order), bool(order)) == (True, len(expected), bool(expected))
+            assert list(order) == sorted(expected)
+            for prefix in (b"", *KEYS):
+                under = [entry.modify_index for each, entry in expected.items() if each.startswith(prefix)]
+                assert order.newest_under(prefix) == max(under, default=0)
+
+
+def test_a_large_tree_is_removed_by_the_chunk_and_freed_later() -> None:
+    world = World().with_node()
+    for number in range(20_000):
+        world.store.kv.put(KVEntry(key=b"t/%05d" % number, modify_index=2))
+    world.do(PutKey(key=b"t", value=b"stays"))
+    world.do(PutKey(key=b"t/00007", acquire=world.session()))
+    world.do(DeleteKeys(prefix=b"t/"))
+    assert list(world.store.kv.entries) == [b"t"]
+    assert not world.store.kv.held
+    assert world.store.last_changed(key_topic(b"t/00001")) == world.index
+    left = sum(map(len, world.store.left))
+    assert left == 20_000
+    assert world.store.let_go()
+    assert 0 < left - sum(map(len, world.store.left)) <= 1000
+    while world.store.let_go():
+        pass
+    assert not world.store.left
+    assert thaw(freeze(world.store)()).kv.entries == world.store.kv.entries
 
 
 def test_many_keys_split_chunks_and_stay_in_order() -> None:
@@ -236,7 +281,7 @@ def test_many_keys_split_chunks_and_stay_in_order() -> None:
     for number in numbers:
         order.put(KVEntry(key=b"%05d" % number))
     assert [entry.key for entry in order.under(b"")] == [b"%05d" % number for number in range(5000)]
-    assert len(order.remove_under(b"01")) == 1000
+    assert sum(map(len, order.take_under(b"01"))) == 1000
     assert len(order.under(b"0")) == 4000
 
 
