@@ -8,7 +8,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from chowk.agent.api.body import convert, decode_json
-from chowk.agent.api.errors import bad_request, decode_failed
+from chowk.agent.api.errors import HttpError, bad_request, decode_failed
 from chowk.agent.api.reads import read
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
@@ -75,7 +75,9 @@ async def create(request: ApiRequest) -> web.Response:
         node_checks=checks if checks is not None else (SERF_HEALTH_ID,),
         service_checks=given.service_checks,
     )
-    await write(request, SESSION_WRITE, CreateSession(session=session))
+    reply = await write(request, SESSION_WRITE, CreateSession(session=session))
+    if not reply.ok:  # only what is said to a write that was sent again, for the reason is told but once
+        raise HttpError(500, "The session was refused: its node or a check of it is missing or critical")
     return json_reply(request, {"ID": session.id})
 
 

@@ -33,6 +33,7 @@ from chowk.agent.config.service_rules import meta_problems, service_problems
 from chowk.agent.config.service_set import set_problems
 from chowk.core.codec import to_builtins
 from chowk.core.definitions import CheckDefinition, Position, ServiceDefinition
+from chowk.core.records.kv import VALUE_BYTES_MAX
 
 _PLAIN = (
     "log_json", "log_file", "pid_file", "disable_update_check", "enable_debug", "insecure_cluster",
@@ -69,7 +70,7 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         addresses=addresses_of(whole, host, problems),
         ports=ports,
         dns=dns,
-        limits=LimitsConfig(**_all(whole.get("limits"), LimitsConfig)),
+        limits=_limits(whole, problems),
         http=_http(whole, problems),
         connect=_connect(whole, problems),
         checks_config=_checks_config(whole),
@@ -92,6 +93,19 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
 def _all(block: Decoded | None, kind: type[Any]) -> dict[str, Any]:
     """The keys of a block that have fields of the same name."""
     return {} if block is None else block.pick(**{name: name for name in kind.__struct_fields__})
+
+
+def _limits(whole: Decoded, problems: Problems) -> LimitsConfig:
+    block: Decoded | None = whole.get("limits")
+    limits = _all(block, LimitsConfig)
+    if block is not None and limits.get("kv_max_value_size", 0) > VALUE_BYTES_MAX:
+        problems.warn(
+            block.at("kv_max_value_size"),
+            f"kv_max_value_size: a value has at most {VALUE_BYTES_MAX} bytes, for it is one entry of the servers' log; "
+            "that is used",
+        )
+        limits["kv_max_value_size"] = VALUE_BYTES_MAX
+    return LimitsConfig(**limits)
 
 
 def _kept(value: Any) -> Any:

@@ -383,6 +383,14 @@ def test_the_cluster_blocks_reach_the_configuration(tmp_path: Path) -> None:
     assert config.warnings == ()
 
 
+def test_a_value_size_over_the_hard_limit_is_worth_a_warning_and_not_believed(tmp_path: Path) -> None:
+    config = built(tmp_path, "server = true\nbootstrap = true\nlimits {\n  kv_max_value_size = 524289\n}")
+    assert config.limits.kv_max_value_size == 524288
+    assert "a.hcl:5:23: kv_max_value_size: a value has at most 524288 bytes" in config.warnings[0]
+    smaller = built(tmp_path, "server = true\nbootstrap = true\nlimits { kv_max_value_size = 10 }")
+    assert (smaller.limits.kv_max_value_size, smaller.warnings) == (10, ())
+
+
 def test_an_even_number_of_servers_is_worth_a_warning(tmp_path: Path) -> None:
     assert "two servers stop when either fails" in built(tmp_path, "server = true bootstrap_expect = 2").warnings[0]
     assert "no more failures than 3" in built(tmp_path, "server = true bootstrap_expect = 4").warnings[0]
