@@ -1,4 +1,4 @@
-"""Keys, sessions and locks of a real agent, field by field, as curl, py-consul and the commands see them."""
+"""Keys, sessions and locks of a real agent, field by field, as curl and py-consul see them."""
 
 from __future__ import annotations
 
@@ -7,53 +7,26 @@ import http.client
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote_from_bytes
 
 import pytest
 from consul import Consul
 
 from harness.agent import AgentProcess
+from harness.raw_http import Answer, ask
 from harness.waiting import eventually
 
 VALUE_BYTES_MAX = 512 * 1024
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def index(self) -> int:
-        return int(self.headers["X-Consul-Index"])
 
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
     with AgentProcess(tmp_path_factory.mktemp("kv")) as made:
         yield made
-
-
-def ask(agent: AgentProcess, method: str, path: str, body: bytes | None = None, timeout_s: float = 20.0) -> Answer:
-    """One request whose path goes out as it is written here, which urllib does not promise."""
-    connection = http.client.HTTPConnection(agent.address, agent.http_port, timeout=timeout_s)
-    try:
-        connection.request(method, path, body)
-        reply = connection.getresponse()
-        return Answer(reply.status, dict(reply.getheaders()), reply.read())
-    finally:
-        connection.close()
 
 
 def put(agent: AgentProcess, key: str, value: bytes = b"", query: str = "") -> bool:
@@ -389,89 +362,3 @@ def test_py_consul_drives_keys_sessions_and_locks(agent: AgentProcess) -> None:
     assert client.kv.get("py/a", index=index, wait="50ms")[0] == index
     assert client.kv.delete("py/", recurse=True)
     assert client.kv.get("py/", recurse=True)[1] is None
-
-
-def test_the_commands_write_read_export_import_and_delete(agent: AgentProcess, tmp_path: Path) -> None:
-    assert agent.cli("kv", "put", "cli/a", "one").stdout == "Success! Data written to: cli/a\n"
-    assert agent.cli("kv", "put", "-flags=5", "-base64", "cli/\u00fc b", "AP8=").returncode == 0
-    assert agent.cli("kv", "get", "cli/a").stdout == "one\n"
-    assert agent.cli("kv", "get", "-keys", "cli/").stdout.splitlines() == ["cli/a", "cli/\u00fc b"]
-    miss = agent.cli("kv", "get", "cli/none")
-    assert (miss.returncode, miss.stderr) == (1, "Error! No key exists at: cli/none\n")
-    exported = agent.cli("kv", "export", "cli/").stdout
-    (tmp_path / "keys.json").write_text(exported)
-    assert agent.cli("kv", "delete", "-recurse", "cli/").stdout == "Success! Deleted keys with prefix: cli/\n"
-    assert ask(agent, "GET", "/v1/kv/cli/?keys").status == 404
-    assert agent.cli("kv", "import", f"@{tmp_path / 'keys.json'}").stdout == "Imported: cli/a\nImported: cli/\u00fc b\n"
-    assert agent.cli("kv", "export", "cli/").stdout == exported
-    assert ask(agent, "GET", "/v1/kv/cli/%C3%BC%20b").json()[0]["Flags"] == 5
-    index = ask(agent, "GET", "/v1/kv/cli/a").index
-    lost = agent.cli("kv", "delete", "-cas", f"-modify-index={index - 1}", "cli/a")
-    assert (lost.returncode, lost.stdout) == (1, "")
-    assert agent.cli("kv", "delete", "-cas", f"-modify-index={index}", "cli/a").returncode == 0
-    assert agent.cli("kv", "delete", "cli/\u00fc b").returncode == 0
-    assert ask(agent, "GET", "/v1/kv/cli/?keys").status == 404
-    broken = agent.cli("kv", "import", '[{"key": "cli/x", "value": "eA=="}, {"key": 1}]')
-    assert broken.returncode == 1
-    assert ask(agent, "GET", "/v1/kv/cli/x").status == 404, "nothing of a broken export is written"
-
-
-def hold(agent: AgentProcess, prefix: str, *words: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "CHOWK_HTTP_ADDR": f"{agent.address}:{agent.http_port}"}
-    command = [sys.executable, "-m", "chowk", "lock", *words[:-1], prefix, words[-1]]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def holder(agent: AgentProcess, prefix: str) -> str:
-    answer = ask(agent, "GET", f"/v1/kv/{prefix}/.lock")
-    return answer.json()[0].get("Session", "") if answer.status == 200 else ""
-
-
-SLEEPER = "echo $$ > {file}; exec sleep 60"
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-@pytest.mark.parametrize(
-    ("end", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (None, 1)], ids=["SIGTERM", "SIGINT", "lock lost"]
-)
-def test_lock_ends_its_child_when_it_is_stopped_or_loses_the_lock(
-    agent: AgentProcess, tmp_path: Path, end: signal.Signals | None, code: int
-) -> None:
-    file = tmp_path / "pid"
-    process = hold(agent, "held", SLEEPER.format(file=file))
-    try:
-        pid = int(eventually(lambda: file.exists() and file.read_text().strip(), "the child"))
-        session = holder(agent, "held")
-        assert session
-        waiting = agent.cli("lock", "-timeout=300ms", "held", "true")
-        assert (waiting.returncode, waiting.stdout) == (1, "")
-        if end is None:
-            agent.put(f"/v1/session/destroy/{session}")
-        else:
-            process.send_signal(end)
-        _out, error = process.communicate(timeout=10)
-        assert process.returncode == code, error
-        assert not is_alive(pid)
-        assert holder(agent, "held") == ""
-        assert session not in {row["ID"] for row in agent.get("/v1/session/list")}
-        if end is None:
-            assert "lock was lost" in error
-            ask(agent, "DELETE", "/v1/kv/held/.lock")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_lock_runs_its_child_with_the_lock_and_leaves_nothing(agent: AgentProcess) -> None:
-    done = agent.cli("lock", "-child-exit-code", "free", "echo $CONSUL_LOCK_HELD; exit 3")
-    assert (done.returncode, done.stdout) == (2, "true\n")
-    assert ask(agent, "GET", "/v1/kv/free?keys").status == 404
-    many = agent.cli("lock", "-n", "2", "-shell=false", "free", "echo", "-n", "x")
-    assert (many.returncode, many.stdout) == (0, "x")
-    assert ask(agent, "GET", "/v1/kv/free?keys").status == 404

@@ -122,6 +122,7 @@ class Semaphore:
         self._session = session
         self._limit = limit
         self._entered = False
+        self._held = False
 
     def try_acquire(self, index: int, wait_s: float) -> int | None:
         """See Lock."""
@@ -134,7 +135,8 @@ class Semaphore:
         lock, holders = self._holders(pairs)
         if len(holders) >= self._limit:
             return index
-        return None if self._write(lock, {*holders, self._session}) else 0
+        self._held = self._write(lock, {*holders, self._session})
+        return None if self._held else 0
 
     def watch(self, index: int) -> tuple[bool, int]:
         """See Lock."""
@@ -144,14 +146,18 @@ class Semaphore:
 
     def release(self) -> None:
         """See Lock."""
-        while True:
+        if not self._entered:
+            return
+        was_held = self._held
+        while self._held:
             lock, holders = self._holders(self._read(0)[0])
             if self._session not in holders or self._write(lock, holders - {self._session}):
-                break
+                self._held = False
         delete_key(self._api, self._own)
-        lock, holders = self._holders(self._read(0)[0])
-        if lock is not None and not holders:
-            delete_key(self._api, self._key, {"cas": str(lock.modify_index)})
+        if was_held:
+            lock, holders = self._holders(self._read(0)[0])
+            if lock is not None and not holders:
+                delete_key(self._api, self._key, {"cas": str(lock.modify_index)})
 
     def _read(self, index: int, wait_s: float = WATCH_WAIT_S) -> tuple[list[Pair], int]:
         query = {"recurse": "1", "consistent": "1", **_blocking(index, wait_s)}
