@@ -61,6 +61,8 @@ async def save(request: ApiRequest) -> web.StreamResponse:
         response.content_type = "application/x-gzip"
         set_meta(response, QueryMeta(index=first.index))
         await response.prepare(request.http)
+        if request.http.method == "HEAD":
+            return response
         writer = ArchiveWriter(_meta_of(first), first.sha256)
         try:
             await response.write(writer.begin())

@@ -123,7 +123,7 @@ class CertificateAuthority:
         """The authority of a root, None when nobody has its key. Unavailable when it cannot be known yet."""
         authority = self._authority_of(root, await asyncio.to_thread(self._keys.load, root.id))
         if authority is None:
-            pem = await self._sharing.find(root.id)
+            pem = await self._sharing.find(root.id, lambda copy: self._authority_of(root, copy) is not None)
             authority = self._authority_of(root, pem)
             if authority is not None and pem is not None:
                 await asyncio.to_thread(self._keys.save, root.id, pem)

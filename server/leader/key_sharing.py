@@ -93,13 +93,17 @@ class KeySharing:
                 f"the CA's key is on {1 + sum(voters)} of {1 + len(voters)} voting servers: a new root waits for a majority"
             )
 
-    async def find(self, root_id: str) -> bytes | None:
-        """The key as another server holds it; None when none of a majority does. Unavailable when too few answered."""
+    async def find(self, root_id: str, is_its_key: Callable[[bytes], bool]) -> bytes | None:
+        """The key as another server holds it, a damaged copy passed over; None when none of a majority has it. Unavailable
+        when too few answered."""
         others = self.others()
         answers = await asyncio.gather(*(self._ask(server, root_id) for server in others))
-        for answer in answers:
-            if answer is not None and answer.pem is not None:
+        for server, answer in zip(others, answers, strict=True):
+            if answer is None or answer.pem is None:
+                continue
+            if is_its_key(answer.pem):
                 return answer.pem
+            log.error("a server's copy of the CA's key is damaged", server=server.node, root=root_id)
         voters = [answer is not None for server, answer in zip(others, answers, strict=True) if server.voter]
         if 2 * (1 + sum(voters)) <= 1 + len(voters):
             raise Unavailable("the CA's key is not here, and too few of the other servers answer to ask for it")

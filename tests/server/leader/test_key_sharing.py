@@ -90,11 +90,23 @@ def test_a_root_waits_until_a_majority_of_voters_holds_its_key(
 
 
 def test_a_key_is_found_wherever_it_is_and_its_absence_is_believed_of_a_majority_only() -> None:
-    assert asyncio.run(sharing(Others("v3", "v3"), 4).find(ROOT)) == PEM
-    assert asyncio.run(sharing(Others("l0", "l0"), 4, 1).find(ROOT)) == PEM
-    assert asyncio.run(sharing(Others("v0 v1"), 4).find(ROOT)) is None
+    assert asyncio.run(sharing(Others("v3", "v3"), 4).find(ROOT, is_pem)) == PEM
+    assert asyncio.run(sharing(Others("l0", "l0"), 4, 1).find(ROOT, is_pem)) == PEM
+    assert asyncio.run(sharing(Others("v0 v1"), 4).find(ROOT, is_pem)) is None
     with pytest.raises(Unavailable, match="too few"):
-        asyncio.run(sharing(Others("v0", "v2"), 4).find(ROOT))
+        asyncio.run(sharing(Others("v0", "v2"), 4).find(ROOT, is_pem))
+
+
+def test_a_damaged_copy_of_the_key_is_passed_over_for_a_good_one() -> None:
+    others = Others("v0 v1", "v1")
+    others.keys["v0"] = PEM[:40]
+    assert asyncio.run(sharing(others, 2).find(ROOT, is_pem)) == PEM
+    others.keys["v1"] = b"flipped"
+    assert asyncio.run(sharing(others, 2).find(ROOT, is_pem)) is None
+
+
+def is_pem(copy: bytes) -> bool:
+    return copy == PEM
 
 
 def test_what_is_no_key_is_not_kept_and_nothing_is_written_outside_the_folder(tmp_path: Path) -> None:
