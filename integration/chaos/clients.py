@@ -34,6 +34,7 @@ class Clients:
         self._each = each
         self._count = 0
         self.stop = asyncio.Event()
+        self._adding = len(agents)
 
     async def run(self) -> None:
         """Every client at once."""
@@ -105,12 +106,16 @@ class Clients:
             if await _put(address, member, "x", "") == OK:
                 self._history.acknowledged[member] = time.monotonic()
             await asyncio.sleep(0.25)
+        self._adding -= 1
 
     async def _watch(self, name: str, address: Address) -> None:
         """Follow the set, era by era, by blocking queries, as a consumer would; indexes must not go back."""
         seen = self._history.watched.setdefault(name, set())
-        index, era = 0, era_now()
-        while not self.stop.is_set():
+        index, era, ended = 0, era_now(), False
+        while not ended:
+            # Once nothing is added any more, one last look, not waiting for a change.
+            ended = self._adding == 0
+            index = 0 if ended else index
             if time.monotonic() > (era + 1) * ERA_S + ERA_SLACK_S:
                 index, era = 0, era + 1
             try:
@@ -120,6 +125,7 @@ class Clients:
                 status, headers, body = 0, {}, b""
             if status not in (200, 404) or "x-consul-index" not in headers:
                 await asyncio.sleep(0.3)
+                ended = False
                 continue
             before, index = index, int(headers["x-consul-index"])
             self._history.went_back[name] += index < before
