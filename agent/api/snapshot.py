@@ -30,7 +30,7 @@ from chowk.core.archive import (
     state_pieces,
     verify,
 )  # fmt: skip
-from chowk.core.errors import ChowkError, Unavailable
+from chowk.core.errors import ChowkError, DeadlineExceeded, NoLeader, OutcomeUnknown, Unavailable
 from chowk.core.operator_requests import (
     SNAPSHOT_CHUNK,
     SNAPSHOT_FINISH,
@@ -136,9 +136,11 @@ async def _restore(request: ApiRequest, file: IO[bytes]) -> int:
     try:
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             digest.update(piece)
-            await client.call(
-                SNAPSHOT_CHUNK, RestoreChunk(id=restore_id, number=number, data=piece, token=request.token)
-            )
+            chunk = RestoreChunk(id=restore_id, number=number, data=piece, token=request.token)
+            try:
+                await client.call(SNAPSHOT_CHUNK, chunk)
+            except (NoLeader, Unavailable, OutcomeUnknown, DeadlineExceeded) as error:
+                raise Unavailable(f"the restore was cut off: {error}. Nothing was changed: run it again") from error
             number += 1
         finish = RestoreFinish(id=restore_id, chunks=number, sha256=digest.hexdigest(), token=request.token)
         reply = await client.call(SNAPSHOT_FINISH, finish, timeout_s=FINISH_TIMEOUT_S)

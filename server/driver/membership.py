@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from chowk.core.errors import DeadlineExceeded, InvalidRequest, NoLeader
+from chowk.core.errors import InvalidRequest, NoLeader, OutcomeUnknown
 from chowk.server.driver.engine import Engine
 from chowk.server.port import PeerProgress
 from chowk.server.raft.errors import ChangeRefused, NotLeading
@@ -78,8 +78,8 @@ class Membership:
         await engine.proposals.result(index, engine.core.term, timeout_s)
 
     async def transfer(self, target: str, timeout_s: float) -> None:
-        """Hand leadership over. The core gives up by itself after an election timeout, and leads on. That is a
-        DeadlineExceeded: to be tried again by itself would keep the writes waiting each time."""
+        """Hand leadership over. The core gives up by itself after an election timeout, and leads on. That is an
+        OutcomeUnknown: to be tried again by itself would keep the writes waiting each time."""
         configuration = self._leading()
         engine = self._engine
         chosen = target or self._best(configuration)
@@ -99,7 +99,7 @@ class Membership:
         deadline = engine.clock.now() + min(timeout_s, 2 * engine.settings.election_timeout_s)
         while engine.core.leads and engine.failure is None:
             if engine.clock.now() >= deadline:
-                raise DeadlineExceeded(f"{chosen} did not take over in time; this server leads on")
+                raise OutcomeUnknown(f"{chosen} did not take over in time; this server leads on")
             await asyncio.sleep(TRANSFER_LOOK_S)
 
     def _best(self, configuration: Configuration) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from chowk.connect.ca.keys import make_csr, make_key
 from chowk.core.commands import Register
-from chowk.core.errors import ChowkError, PermissionDenied
+from chowk.core.errors import ChowkError, InvalidRequest, OutcomeUnknown, PermissionDenied
 from chowk.core.operator_requests import (
     AUTOPILOT_STATE,
     RAFT_REMOVE,
@@ -261,6 +261,21 @@ def test_a_member_is_removed_by_hand_from_any_server(tmp_path: Path) -> None:
             await dead.stop()
             await asked.call(RAFT_REMOVE, RaftRemove(address=dead.address))
             await until(lambda: len(asked.consensus.configuration()[1]) == 2)
+
+    asyncio.run(scene())
+
+
+def test_a_handover_to_a_dead_server_is_refused_once_and_the_leader_leads_on(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with server_cluster(tmp_path, autopilot=Autopilot(cleanup_dead_servers=False)) as cluster:
+            leader = await cluster.leader()
+            dead, asked = cluster.followers()
+            await dead.stop()
+            # Which of the two it is depends on whether its silence was noticed already; neither is tried again by itself.
+            with pytest.raises((OutcomeUnknown, InvalidRequest), match=r"did not take over in time|was not heard"):
+                await asked.call(RAFT_TRANSFER, RaftTransfer(id=dead.id))
+            await asked.write(CATALOG_WRITE, node("after"))
+            assert await cluster.leader() is leader
 
     asyncio.run(scene())
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chowk.core.archive import verify
+from chowk.core.errors import NoLeader
+from chowk.core.operator_requests import SNAPSHOT_CHUNK
 from support.http_api import Api, with_registry
 
 
@@ -57,6 +60,26 @@ def test_what_is_no_whole_snapshot_is_refused_and_changes_nothing(tmp_path: Path
         assert answer.status == 400
         assert "failed to read the snapshot" in answer.text
         assert "Nothing was changed" in answer.text
+        assert await nodes(api) == ["stays"]
+
+    with_registry(tmp_path, scene)
+
+
+def test_a_restore_that_is_cut_off_says_that_nothing_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(api: Api) -> None:
+        saved = (await api.get("/v1/snapshot")).body
+        await register(api, "stays")
+        call = api.context.client.call
+
+        async def without_a_leader(method: Any, request: Any, **options: Any) -> Any:
+            if method is SNAPSHOT_CHUNK:
+                raise NoLeader
+            return await call(method, request, **options)
+
+        monkeypatch.setattr(api.context.client, "call", without_a_leader)
+        answer = await api.put("/v1/snapshot", data=saved)
+        assert answer.status == 500
+        assert answer.text == "the restore was cut off: No cluster leader. Nothing was changed: run it again"
         assert await nodes(api) == ["stays"]
 
     with_registry(tmp_path, scene)
