@@ -20,6 +20,7 @@ from chowk.agent.gossip.driver import Gossip, GossipOptions
 from chowk.agent.gossip.keyring import Keyring, encode_key
 from chowk.agent.gossip.reporting import MemberReporter
 from chowk.agent.gossip.settings import Settings
+from chowk.core.errors import ChowkError
 from chowk.core.records import member
 from chowk.core.records.member import Member
 from chowk.core.runtime.clock import Clock
@@ -78,11 +79,20 @@ class Cluster:
         await self.client.start()
         if self.gossip is None:
             return
+        if self._own is not None and self._reporter is not None:
+            await self._own.start()
+            await self._learn_cluster(self._reporter)
         await self.gossip.start()
         self._follow_members(self.gossip)
-        if self._own is not None and self._reporter is not None:
+        if self._reporter is not None:
             await self._reporter.start()
-            await self._own.start()
+
+    async def _learn_cluster(self, reporter: MemberReporter) -> None:
+        """Before anybody is joined: it is by this that two clusters are told apart."""
+        try:
+            await reporter.learn_cluster()
+        except ChowkError as error:
+            log.warning("it is not known yet which cluster the server of this agent is of", error=str(error))
 
     async def close(self) -> None:
         """End, without a word to the others: see `leave`."""
@@ -107,10 +117,15 @@ class Cluster:
         return max(1, sum(1 for one in self.members() if one.status in REACHABLE))
 
     def _follow_members(self, gossip: Gossip) -> None:
+        """An agent whose own server is of a cluster goes to no server of another."""
+        cluster = gossip.me.cluster
         servers = sorted(
             one.rpc_address
             for one in gossip.members()
-            if one.status in REACHABLE and one.rpc_address and one.name != gossip.name
+            if one.status in REACHABLE
+            and one.rpc_address
+            and one.name != gossip.name
+            and (not cluster or one.cluster in ("", cluster))
         )
         self.client.set_servers(tuple(servers))
 

@@ -23,5 +23,13 @@ class KeysReport(Message, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
 
 
+class ClusterReply(Message, frozen=True, kw_only=True):
+    """`id` names the cluster that this server is part of, "" while it is in none. The same on all its servers; a recovery
+    from the loss of a majority gives it another."""
+
+    id: str = ""
+
+
 MEMBERS_REPORT = Method("Members.Report", MembersReport, Empty, LOCAL)
 KEYS_REPORT = Method("Members.Keys", KeysReport, Empty, LOCAL)
+CLUSTER = Method("Members.Cluster", Empty, ClusterReply, LOCAL)

@@ -230,6 +230,11 @@ class RaftConsensus:
             return 0.0
         return min(self._clock.now() - self._engine.core.leader_contact_s, float(1 << 31))
 
+    @property
+    def cluster(self) -> str:
+        """See server.port.Consensus."""
+        return self._engine.core.configuration.cluster if self._engine.has_begun else ""
+
     def configuration(self) -> tuple[int, tuple[RaftServer, ...]]:
         """The membership in force and the index of its entry."""
         return self._engine.core.configuration_index, servers(self._engine.core)

@@ -112,6 +112,11 @@ class Consensus(Protocol):
         """Seconds since the leader was heard; 0 on the leader."""
         ...
 
+    @property
+    def cluster(self) -> str:
+        """What names the cluster, the same on all its servers; "" while this server is in none."""
+        ...
+
     def configuration(self) -> tuple[int, tuple[RaftServer, ...]]:
         """The membership and the index it was committed at."""
         ...

@@ -2,7 +2,7 @@
 
 One core an agent. The shell (`driver`) feeds it opened packets, exchanges and time, and performs its effects; nothing that
 comes over the wire makes it raise. The rules of membership are in `membership`, probing in `probing`, TCP in `exchanges`,
-broadcasts of users and shells in `events`, the verdicts withheld from a cut-off side in `preservation`.
+user events in `events`, the verdicts withheld from a cut-off side in `preservation`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 from chowk.agent.gossip.codec import decode_packet, encode_message, join_parts
-from chowk.agent.gossip.effects import Address, Effect, LeaveDone, UserMessage
+from chowk.agent.gossip.effects import Address, Effect, LeaveDone
 from chowk.agent.gossip.errors import GossipError, MalformedPacket
 from chowk.agent.gossip.events import Events
 from chowk.agent.gossip.exchanges import Exchanges
@@ -19,12 +19,9 @@ from chowk.agent.gossip.membership import Membership, tags_bytes
 from chowk.agent.gossip.messages import (
     LEFT_CODE,
     PRUNED_CODE,
-    USER_EVENT,
-    USER_MESSAGE,
     Ack,
     Alive,
     Broadcast,
-    Direct,
     Gone,
     IndirectPing,
     Message,
@@ -35,7 +32,7 @@ from chowk.agent.gossip.messages import (
 from chowk.agent.gossip.post import Post
 from chowk.agent.gossip.probing import Prober
 from chowk.agent.gossip.roster import ALIVE, FAILED, KEPT, STATE_NAMES, SUSPECT, Known, said_by
-from chowk.agent.gossip.settings import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_TAGS_BYTES, Settings
+from chowk.agent.gossip.settings import MAX_NAME_BYTES, MAX_TAGS_BYTES, Settings
 from chowk.agent.gossip.timers import Timer, TimerQueue
 from chowk.core.records import member
 from chowk.core.records.member import Member
@@ -174,22 +171,8 @@ class GossipCore:
 
     def user_event(self, name: str, payload: bytes, now: float, *, coalesce: bool = False) -> None:
         """Tell all members, this one too, of an event. GossipError for a name over 128 or a payload over 512 bytes."""
-        self._events.send(USER_EVENT, name, payload, now, coalesce)
+        self._events.send(name, payload, now, coalesce)
         self._plan_gossip(now)
-
-    def broadcast_message(self, kind: str, payload: bytes, now: float) -> None:
-        """A UserMessage at every other member. GossipError as of `user_event`."""
-        self._events.send(USER_MESSAGE, kind, payload, now, False)
-        self._plan_gossip(now)
-
-    def send_message(self, name: str, kind: str, payload: bytes) -> None:
-        """A UserMessage at the member `name` only, by one datagram that may be lost. GossipError for an unknown one."""
-        known = self._find(name)
-        if not 0 < len(kind.encode()) <= MAX_NAME_BYTES or len(payload) > MAX_PAYLOAD_BYTES:
-            raise GossipError(
-                f"a message's kind has 1 to {MAX_NAME_BYTES} bytes, its payload up to {MAX_PAYLOAD_BYTES}"
-            )
-        self._post.send(known.address, (Direct(self._membership.me.name, kind, payload),))
 
     # What follows.
 
@@ -214,8 +197,6 @@ class GossipCore:
                 membership.dismiss(message, now)
             case Broadcast():
                 self._events.receive(message, now)
-            case Direct():
-                self._post.tell(UserMessage(message.name, message.payload, message.origin))
 
     def _dismiss(self, name: str, how: int, now: float) -> None:
         known = self._find(name)

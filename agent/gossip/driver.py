@@ -33,7 +33,6 @@ from chowk.agent.gossip.event_log import ClusterEvent, EventLog, concerns, decod
 from chowk.agent.gossip.joining import JoinFailed, Joining, Outcome
 from chowk.agent.gossip.keyring import Keyring
 from chowk.agent.gossip.loop import CORE, Loop
-from chowk.agent.gossip.refusals import Refusals
 from chowk.agent.gossip.rotation import KeyringReply
 from chowk.agent.gossip.sealed import MALFORMED, Refused, Sealer
 from chowk.agent.gossip.settings import Settings
@@ -43,6 +42,7 @@ from chowk.core.errors import ChowkError, InvalidRequest, NotFound
 from chowk.core.records import member
 from chowk.core.records.member import Member
 from chowk.core.runtime.clock import Clock
+from chowk.core.runtime.refusals import Refusals
 from chowk.core.runtime.tasks import TaskOwner
 
 log = structlog.get_logger("chowk.gossip")
@@ -94,7 +94,7 @@ class Gossip:
         self._data_dir = data_dir
         self._services = services
         self._tasks = TaskOwner("gossip", self._crashed)
-        self._refusals = Refusals(clock)
+        self._refusals = Refusals("gossip", clock)
         self._sealer = Sealer(settings.datacenter, keyring.keys)
         self._transport = Transport(
             options.bind_addr, options.port, self._sealer, self._refusals, self._enqueue, self._serve
@@ -199,12 +199,17 @@ class Gossip:
         except GossipError as error:
             raise InvalidRequest(str(error)) from error
 
-    def update_tags(self, tags: dict[str, str]) -> None:
-        """Say something else of this agent from now on. InvalidRequest when it is too much."""
+    def set_tag(self, name: str, value: str) -> None:
+        """Say this too of this agent from now on, also before it starts. InvalidRequest when it is too much."""
+        if self._tags.get(name) == value:
+            return
+        tags = {**self._tags, name: value}
         try:
-            self._feed().set_tags(tags, self._clock.now())
+            if self._loop is not None:
+                self._feed().set_tags(tags, self._clock.now())
         except GossipError as error:
             raise InvalidRequest(str(error)) from error
+        self._tags = tags
 
     async def fire(
         self, name: str, payload: bytes, *, node: str = "", service: str = "", tag: str = ""

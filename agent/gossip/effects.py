@@ -64,26 +64,8 @@ class UserEvent(msgspec.Struct, frozen=True):
     origin: str
 
 
-class UserMessage(msgspec.Struct, frozen=True):
-    """A message of the shells' own: from `broadcast_message` (once at every member) or `send_message` (to this one)."""
-
-    kind: str
-    payload: bytes
-    origin: str
-
-
 class LeaveDone(msgspec.Struct, frozen=True):
     """`leave()` has been spread; the shell may stop."""
 
 
-Effect = (
-    SendDatagram
-    | OpenExchange
-    | JoinOutcome
-    | MemberChanged
-    | Reaped
-    | NameConflict
-    | UserEvent
-    | UserMessage
-    | LeaveDone
-)
+Effect = SendDatagram | OpenExchange | JoinOutcome | MemberChanged | Reaped | NameConflict | UserEvent | LeaveDone

@@ -1,4 +1,4 @@
-"""User events and the shells' broadcasts: a Lamport clock, each delivered once, those to be coalesced held for a moment.
+"""User events: a Lamport clock, each delivered once, those to be coalesced held for a moment.
 
 Called by `core`. What was seen is remembered for the last EVENT_TIMES Lamport times; whatever is older than that is dropped,
 not delivered twice.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from chowk.agent.gossip.effects import UserEvent, UserMessage
+from chowk.agent.gossip.effects import UserEvent
 from chowk.agent.gossip.errors import GossipError
-from chowk.agent.gossip.messages import MAX_COUNTER, USER_EVENT, Broadcast
+from chowk.agent.gossip.messages import MAX_COUNTER, Broadcast
 from chowk.agent.gossip.post import Post
 from chowk.agent.gossip.settings import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES
 from chowk.agent.gossip.timers import TimerQueue
@@ -41,14 +41,14 @@ class Events:
         self._held: dict[str, Broadcast] = {}
         self.time = 0
 
-    def send(self, channel: int, name: str, payload: bytes, now: float, coalesce: bool) -> None:
+    def send(self, name: str, payload: bytes, now: float, coalesce: bool) -> None:
         """A new one, of ours, to everybody. GossipError for a name or payload over the limit."""
         if not 0 < len(name.encode()) <= MAX_NAME_BYTES:
             raise GossipError(f"a name of {len(name.encode())} bytes: it must have 1 to {MAX_NAME_BYTES}")
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise GossipError(f"a payload of {len(payload)} bytes is over the limit of {MAX_PAYLOAD_BYTES}")
         self.time = min(self.time + 1, MAX_COUNTER)
-        self.receive(Broadcast(self.time, self._origin, channel, name, payload, coalesce), now)
+        self.receive(Broadcast(self.time, self._origin, 0, name, payload, coalesce), now)
 
     def receive(self, event: Broadcast, now: float) -> None:
         """One that came by: passed on and delivered, if it is news."""
@@ -66,13 +66,13 @@ class Events:
         if len(self._seen) > EVENT_TIMES:
             self._floor = min(self._seen)
             del self._seen[self._floor]
-        self._post.broadcast(f"event {event.time} {event.origin} {event.channel} {event.name}", event)
+        self._post.broadcast(f"event {event.time} {event.origin} {event.name}", event)
         self._deliver(event, now)
 
     def recent(self) -> tuple[Broadcast, ...]:
-        """The latest user events, for a state sync. Messages of the shells are not told twice."""
+        """The latest, for a state sync."""
         times = sorted(self._seen)[-MAX_REPLAYED:]
-        events = [event for time in times for event in self._seen[time] if event.channel == USER_EVENT]
+        events = [event for time in times for event in self._seen[time]]
         return tuple(events[-MAX_REPLAYED:])
 
     def pass_over(self, time: int) -> None:
@@ -83,10 +83,6 @@ class Events:
             del self._seen[old]
 
     def _deliver(self, event: Broadcast, now: float) -> None:
-        if event.channel != USER_EVENT:
-            if event.origin != self._origin:
-                self._post.tell(UserMessage(event.name, event.payload, event.origin))
-            return
         if not event.coalesce:
             self._tell(event)
             return

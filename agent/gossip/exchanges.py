@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from chowk.agent.gossip.clusters import Server, joined_by_mistake
 from chowk.agent.gossip.codec import decode_exchange, encode_exchange
 from chowk.agent.gossip.effects import Address, JoinOutcome, OpenExchange
 from chowk.agent.gossip.errors import GossipError, MalformedPacket
@@ -17,6 +18,7 @@ from chowk.agent.gossip.membership import Membership
 from chowk.agent.gossip.messages import (
     OLDEST_PROTOCOL,
     PROTOCOL,
+    Alive,
     ExchangeMessage,
     Refusal,
     StreamAck,
@@ -24,9 +26,10 @@ from chowk.agent.gossip.messages import (
     Sync,
 )
 from chowk.agent.gossip.post import Post
-from chowk.agent.gossip.roster import FAILED, Known
+from chowk.agent.gossip.roster import ALIVE, FAILED, SUSPECT, Known
 from chowk.agent.gossip.settings import MAX_REASON_BYTES, Settings
 from chowk.agent.gossip.timers import TimerQueue
+from chowk.core.records.member import SERVER_ROLE
 
 MAX_OPEN: Final = 64
 """Exchanges of ours in flight; a ping or a sync more is left out, a join more is refused."""
@@ -167,7 +170,13 @@ class Exchanges:
             if (said.host, said.port) != (host, port):
                 # A restart at another address, or a copied data directory: the old one's silence will tell.
                 return f"name {said.name} is still alive at {host}:{port}"
-        return reason
+        return reason or joined_by_mistake(self._servers(), _servers_of(sync))
+
+    def _servers(self) -> list[Server]:
+        """Those that we know."""
+        membership = self._membership
+        known = [_server(each.said, each.is_live) for each in membership.roster.servers()]
+        return [*known, _server(membership.said(), True)] if membership.me.is_server else known
 
     def _merge(self, sync: Sync, now: float) -> None:
         if len(self._membership.roster) == 0:
@@ -217,6 +226,16 @@ class Exchanges:
         failed = membership.roster.in_state(FAILED)
         if failed and self._rng.random() < len(failed) / membership.size:
             self._sync_with(self._rng.choice(failed), now)
+
+
+def _servers_of(sync: Sync) -> list[Server]:
+    """Those that another knows."""
+    states = (one for one in sync.members if one.alive.tags.get("role") == SERVER_ROLE)
+    return [_server(one.alive, one.state in (ALIVE, SUSPECT)) for one in states]
+
+
+def _server(said: Alive, is_live: bool) -> Server:
+    return Server(said.name, said.tags, is_live)
 
 
 def _ignore(_: str, __: float) -> None:

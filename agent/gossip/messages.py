@@ -25,9 +25,6 @@ FAILED_CODE: Final = 0
 LEFT_CODE: Final = 1
 PRUNED_CODE: Final = 2
 
-USER_EVENT: Final = 0
-USER_MESSAGE: Final = 1
-
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_BYTES)]
 Word = Annotated[str, msgspec.Meta(max_length=MAX_NAME_BYTES)]
 Host = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -96,25 +93,18 @@ class Gone(msgspec.Struct, frozen=True, array_like=True, tag=7):
 
 
 class Broadcast(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """A user event, or a message of the shells (`channel`), at the Lamport time `time` of `origin`."""
+    """A user event, at the Lamport time `time` of `origin`. `channel` is kept for other kinds; one that is none of ours is
+    passed over."""
 
     time: Counter
     origin: Name
-    channel: Annotated[int, msgspec.Meta(ge=0, le=1)]
+    channel: Annotated[int, msgspec.Meta(ge=0, le=0)]
     name: Name
     payload: Payload
     coalesce: bool
 
 
-class Direct(msgspec.Struct, frozen=True, array_like=True, tag=9):
-    """A message of the shells, to one member."""
-
-    origin: Name
-    name: Name
-    payload: Payload
-
-
-Message = Ping | Ack | Nack | IndirectPing | Suspect | Alive | Gone | Broadcast | Direct
+Message = Ping | Ack | Nack | IndirectPing | Suspect | Alive | Gone | Broadcast
 
 
 class MemberState(msgspec.Struct, frozen=True, array_like=True):

@@ -1,4 +1,5 @@
-"""Tells the server of this host who is in the cluster and which keys hold. Made by `agent.boot` on agents that run a server.
+"""Tells the server of this host who is in the cluster and which keys hold; and the cluster, by a tag, which one the server
+is of. Made by `agent.boot` on agents that run a server.
 
 A report is whole: one that is lost is mended by the next. Names that were forgotten are told until a report has arrived.
 """
@@ -14,9 +15,10 @@ from typing import Any, Final, Protocol
 import structlog
 
 from chowk.agent.gossip.driver import Gossip
-from chowk.core.cluster_requests import KEYS_REPORT, MEMBERS_REPORT, KeysReport, MembersReport
+from chowk.core.cluster_requests import CLUSTER, KEYS_REPORT, MEMBERS_REPORT, KeysReport, MembersReport
 from chowk.core.errors import ChowkError
-from chowk.core.requests import Method
+from chowk.core.records.member import CLUSTER_TAG
+from chowk.core.requests import Empty, Method
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 
@@ -24,6 +26,9 @@ log = structlog.get_logger("chowk.gossip")
 
 INTERVAL_S: Final = 10.0
 """A report is sent at least so often."""
+
+FOUNDING_INTERVAL_S: Final = 1.0
+"""The same while the server is in no cluster yet: soon after it is, all shall know in which."""
 
 SPACING_S: Final = 0.05
 """Between two reports: the first change is told at once, those that follow it together."""
@@ -59,6 +64,13 @@ class MemberReporter:
         self._told_keys: tuple[str, ...] | None = None
         self._forget: list[Callable[[], None]] = []
 
+    async def learn_cluster(self) -> str:
+        """Ask the server which cluster it is of, and tell the others from now on; "" while it is in none. ChowkError."""
+        reply = await self._client.call(CLUSTER, Empty(), timeout_s=TIMEOUT_S)
+        if reply.id:
+            self._gossip.set_tag(CLUSTER_TAG, reply.id)
+        return str(reply.id)
+
     async def start(self) -> None:
         """Begin."""
         self._forget = [
@@ -84,13 +96,14 @@ class MemberReporter:
             self._due.clear()
             try:
                 await self._report()
+                cluster = await self.learn_cluster()
             except ChowkError as error:
                 log.debug("the server could not be told of the members", error=str(error))
                 await self._clock.sleep(RETRY_S)
                 continue
             await self._clock.sleep(SPACING_S)
             with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_S):
+                async with asyncio.timeout(INTERVAL_S if cluster else FOUNDING_INTERVAL_S):
                     await self._due.wait()
 
     async def _report(self) -> None:

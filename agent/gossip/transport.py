@@ -16,9 +16,9 @@ from typing import Final
 
 import structlog
 
-from chowk.agent.gossip.refusals import Refusals
 from chowk.agent.gossip.sealed import DATAGRAM, Refused, Sealer
 from chowk.agent.gossip.streams import BUFFER_BYTES, MESSAGE_BYTES_MAX, Budget, Conversation, OverBudget
+from chowk.core.runtime.refusals import Refusals
 from chowk.core.runtime.sockets import PortTaken, bind_tcp, bind_udp
 from chowk.core.runtime.tasks import TaskOwner
 

@@ -15,14 +15,16 @@ STATUSES: Final = ("none", ALIVE, LEAVING, LEFT, FAILED)
 
 SERVER_ROLE: Final = "consul"
 CLIENT_ROLE: Final = "node"
+CLUSTER_TAG: Final = "cluster"
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`name` is unique; `address` and `port` are those of its gossip. `tags` as Consul names them:
 
     `role` (`consul` for a server, else `node`), `dc`, `id` (the node's UUID), `build`, `vsn`; a server's also `port` (of its
-    RPC) and `expect` (its bootstrap_expect). `kept` marks a member that cannot be reached and is held alive on purpose,
-    because so many vanished at once that this agent is more likely cut off than they are dead.
+    RPC), `expect` (its bootstrap_expect) and, once it is part of one, `cluster`. `kept` marks a member that cannot be
+    reached and is held alive on purpose, because so many vanished at once that this agent is more likely cut off than they
+    are dead.
     """
 
     name: str
@@ -36,6 +38,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def id(self) -> str:
         """The node's UUID."""
         return self.tags.get("id", "")
+
+    @property
+    def cluster(self) -> str:
+        """The name of its server's cluster, "" when it has no server, or one that is in none yet."""
+        return self.tags.get(CLUSTER_TAG, "")
 
     @property
     def is_server(self) -> bool:

@@ -26,11 +26,12 @@ class Refusals:
         self.counts: dict[str, int] = {}
         self._logged: dict[str, tuple[float, int]] = {}
 
-    def add(self, reason: str, sender: str, words: str) -> None:
-        """Something of `sender` (an address) was refused for `reason`; `words` tell a person."""
+    def add(self, reason: str, sender: str, words: str, detail: str = "") -> None:
+        """Something of `sender` (an address) was refused for `reason`; `words` tell a person, `detail` is what it said."""
         count = self.counts[reason] = self.counts.get(reason, 0) + 1
         now = self._clock.now()
         last_s, before = self._logged.get(reason, (float("-inf"), 0))
         if now - last_s >= LOG_INTERVAL_S:
             self._logged[reason] = (now, count)
-            log.warning(f"{self._what} refused", why=words, sender=sender, times=count - before)
+            says = {"says": ascii(detail)} if detail else {}
+            log.warning(f"{self._what} refused", why=words, sender=sender, times=count - before, **says)

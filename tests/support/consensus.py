@@ -92,6 +92,10 @@ class SoloConsensus:
     def last_contact_s(self) -> float:
         return 0.0
 
+    @property
+    def cluster(self) -> str:
+        return "solo"
+
     def configuration(self) -> tuple[int, tuple[RaftServer, ...]]:
         return 1, (RaftServer(id="solo", node="solo", address=self._address, leader=self.leading, voter=True),)
 

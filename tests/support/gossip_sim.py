@@ -26,7 +26,14 @@ def node_name(number: int) -> str:
 
 
 def agent_member(
-    number: int, *, name: str = "", node_id: str = "", role: str = "node", host: str = "", dc: str = "dc1"
+    number: int,
+    *,
+    name: str = "",
+    node_id: str = "",
+    role: str = "node",
+    host: str = "",
+    dc: str = "dc1",
+    cluster: str = "",
 ) -> Member:
     """A member with the tags that an agent of ours has."""
     tags = {
@@ -37,7 +44,7 @@ def agent_member(
         "vsn": "1",
     }
     if role == "consul":
-        tags |= {"port": "8300", "expect": "3"}
+        tags |= {"port": "8300", "expect": "3"} | ({"cluster": cluster} if cluster else {})
     address = host or f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
     return Member(name=name or node_name(number), address=address, port=8301, tags=tags)
 

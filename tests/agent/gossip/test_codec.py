@@ -17,7 +17,6 @@ from chowk.agent.gossip.messages import (
     Ack,
     Alive,
     Broadcast,
-    Direct,
     ExchangeMessage,
     Gone,
     IndirectPing,
@@ -47,7 +46,7 @@ alives = st.builds(
     st.booleans(),
     st.fixed_dictionaries({"dc": st.sampled_from(["dc1", "dc2"]), "id": st.sampled_from(["a", "b", ""])}),
 )
-broadcasts = st.builds(Broadcast, counters, names, st.integers(0, 1), names, st.binary(max_size=20), st.booleans())
+broadcasts = st.builds(Broadcast, counters, names, st.just(0), names, st.binary(max_size=20), st.booleans())
 messages = st.one_of(
     st.builds(Ping, counters, names, names),
     st.builds(Ack, counters),
@@ -57,7 +56,6 @@ messages = st.one_of(
     alives,
     st.builds(Gone, counters, names, names, st.integers(0, 2)),
     broadcasts,
-    st.builds(Direct, names, names, st.binary(max_size=20)),
 )
 states = st.builds(MemberState, alives, st.integers(0, 3), st.floats(0, 1e9))
 syncs = st.builds(
@@ -145,7 +143,8 @@ def test_kinds_and_fields_of_a_later_release_are_passed_over() -> None:
         Alive(1, "a", "10.0.0.1", 0, 1, False, {}),
         Alive(1, "a", "10.0.0.1", 8301, 1, False, {"k": "v" * 257}),
         Gone(1, "a", "b", 3),
-        Direct("a", "b", b"x" * 513),
+        Broadcast(1, "a", 0, "b", b"x" * 513, False),
+        Broadcast(1, "a", 1, "b", b"", False),
     ],
 )
 def test_values_out_of_bounds_are_malformed(message: Message) -> None:

@@ -11,7 +11,6 @@ from chowk.agent.gossip.effects import (
     NameConflict,
     Reaped,
     UserEvent,
-    UserMessage,
 )
 from chowk.agent.gossip.errors import GossipError
 from chowk.agent.gossip.settings import MAX_DATAGRAM_BYTES, Settings
@@ -383,17 +382,3 @@ def test_an_event_over_the_limit_is_refused() -> None:
         nodes[0].core.user_event("big", b"x" * 513, 1.0)
     with pytest.raises(GossipError, match="name"):
         nodes[0].core.user_event("n" * 129, b"", 1.0)
-
-
-def test_messages_of_the_shells_reach_every_other_once_or_the_one_they_are_for() -> None:
-    cluster, nodes = cluster_of(10)
-    nodes[0].core.broadcast_message("keys", b"list", cluster.now)
-    nodes[0].core.send_message(node_name(4), "keys-answer", b"two")
-    cluster.touch(nodes[0])
-    cluster.run(3.0)
-    assert nodes[0].told_of(UserMessage) == []
-    for number, node in enumerate(nodes[1:], start=1):
-        expected = [UserMessage("keys", b"list", "n0000")]
-        if number == 4:
-            expected.append(UserMessage("keys-answer", b"two", "n0000"))
-        assert sorted(node.told_of(UserMessage), key=lambda message: message.kind) == expected

@@ -20,10 +20,11 @@ def test_three_agents_know_each_other_with_their_tags() -> None:
             (seen,) = [each for each in three.members() if each.name == "n1"]
             assert (seen.address, seen.port, seen.id) == ("127.0.0.1", one.port, node_id("n1"))
             assert seen.rpc_address == "127.0.0.1:8300"
-            two.update_tags({"role": "node", "id": node_id("n2"), "build": "2"})
+            two.set_tag("build", "2")
             await until(three, lambda: any(each.tags.get("build") == "2" for each in three.members()))
+            assert two.me.id == node_id("n2")
             with pytest.raises(InvalidRequest):
-                two.update_tags({"x": "y" * 600})
+                two.set_tag("x", "y" * 600)
 
     run(body)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chowk.agent.gossip.reporting import MemberReporter
-from chowk.core.cluster_requests import KeysReport, MembersReport
+from chowk.core.cluster_requests import CLUSTER, ClusterReply, KeysReport, MembersReport
 from chowk.core.errors import Unavailable
 from chowk.core.records.member import FAILED
 from chowk.core.runtime.clock import SystemClock
@@ -19,6 +19,7 @@ class Server:
 
     def __init__(self) -> None:
         self.down = False
+        self.cluster = ""
         self.told: list[Any] = []
         self.news = asyncio.Event()
         self.connected: list[Callable[[], None]] = []
@@ -27,12 +28,15 @@ class Server:
         self.connected.append(callback)
         return lambda: self.connected.remove(callback)
 
-    async def call(self, _method: Any, request: Any, *, timeout_s: float) -> Any:
+    async def call(self, method: Any, request: Any, *, timeout_s: float) -> Any:
         assert timeout_s > 0
         if self.down:
             raise Unavailable("no server")
+        if method is CLUSTER:
+            return ClusterReply(id=self.cluster)
         self.told.append(request)
         self.news.set()
+        return None
 
     async def wait(self, condition: Callable[[Any], bool]) -> None:
         async with asyncio.timeout(10):
@@ -86,6 +90,28 @@ def test_a_forgotten_name_is_told_once_the_server_is_there_again() -> None:
             server.told.clear()
             server.connected[0]()
             await server.wait(lambda report: statuses(report).keys() == {"n1"} and report.reaped == ())
+            await reporter.close()
+
+    run(body)
+
+
+def test_the_cluster_of_the_server_is_told_to_everybody_and_so_is_another_after_a_recovery() -> None:
+    async def body() -> None:
+        one, two = make("n1", tags={"role": "consul"}), make("n2")
+        server = Server()
+        reporter = MemberReporter(one, server, SystemClock())
+        assert await reporter.learn_cluster() == ""
+
+        def seen() -> list[str]:
+            return [each.cluster for each in two.members()]
+
+        async with running(one, two):
+            assert seen() == ["", ""]
+            await reporter.start()
+            for name in ("before", "after"):
+                server.cluster = name
+                server.connected[0]()
+                await until(two, lambda name=name: seen() == [name, ""])
             await reporter.close()
 
     run(body)

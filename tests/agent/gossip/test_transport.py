@@ -12,11 +12,11 @@ import pytest
 import uvloop
 
 from chowk.agent.gossip import streams
-from chowk.agent.gossip.refusals import Refusals
 from chowk.agent.gossip.sealed import DATAGRAM, KEYS_DIFFER, NOT_ENCRYPTED, OTHER_DATACENTER, Sealer
 from chowk.agent.gossip.streams import NoGossip, RefusedByPeer
 from chowk.agent.gossip.transport import CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, Transport
 from chowk.core.runtime.clock import SystemClock
+from chowk.core.runtime.refusals import Refusals
 from chowk.core.runtime.sockets import PortTaken
 
 KEYS = (b"k" * 32,)
@@ -26,7 +26,7 @@ class End:
     """A transport, and what it received."""
 
     def __init__(self, keys: tuple[bytes, ...] = KEYS, datacenter: str = "dc1", timeout_s: float = 10) -> None:
-        self.refusals = Refusals(SystemClock())
+        self.refusals = Refusals("gossip", SystemClock())
         self.sealer = Sealer(datacenter, keys)
         self.got: asyncio.Queue[bytes] = asyncio.Queue()
         self.transport = Transport(

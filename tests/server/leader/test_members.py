@@ -50,7 +50,7 @@ class Scene:
 
     async def report(self, *members: Member, reaped: tuple[str, ...] = ()) -> None:
         await self.clock.advance(0.1)
-        self.board.report(MembersReport(members=members, reaped=reaped))
+        self.board.report(MembersReport(members=members, reaped=reaped), "ours")
         await self.clock.advance(5.0)
 
     @property
@@ -216,5 +216,18 @@ def test_a_duty_that_breaks_is_run_again() -> None:
         await clock.advance(60.0)
         assert broken.runs == 3
         await duties.close()
+
+    asyncio.run(scene())
+
+
+def test_the_servers_of_a_cluster_that_was_joined_by_mistake_do_not_come_into_the_catalog() -> None:
+    async def scene() -> None:
+        async with leading() as world:
+            ours, theirs = (
+                Member(name=name, address="127.0.0.1", port=8301, tags={"role": "consul", "cluster": name})
+                for name in ("ours", "theirs")
+            )
+            await world.report(ours, theirs)
+            assert world.nodes == ["ours"]
 
     asyncio.run(scene())
