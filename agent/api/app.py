@@ -96,7 +96,7 @@ async def _edge(request: web.Request, handler: AiohttpHandler) -> web.StreamResp
         raise
     except Exception as error:  # the outer edge: a bug of ours ends one request, not the connection's neighbours
         log.error("request failed", method=request.method, path=request.path, error=str(error), exc_info=error)
-        return _text(500, "Internal server error; the agent's log says more")
+        return _text(500, errors.INTERNAL)
 
 
 def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:

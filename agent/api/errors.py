@@ -6,6 +6,7 @@ from typing import Final
 
 from chowk.core import errors
 
+INTERNAL: Final = "Internal server error; the agent's log says more"
 INVALID_PATH: Final = "Invalid URL path: not a recognized HTTP API endpoint"
 
 

@@ -11,12 +11,12 @@ from typing import Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from chowk.agent.api.connections import CONNECTIONS_MAX, ConnectionGuard
+from chowk.agent.api.connections import CONNECTIONS_MAX, KEEPALIVE_S, ConnectionGuard
 from chowk.agent.api.context import CONTEXT
+from chowk.agent.api.quick_puts import QuickPuts
 from chowk.core.runtime.loop_lag import LoopLag
 from chowk.core.runtime.sockets import bind_tcp
 
-KEEPALIVE_S: Final = 120.0
 CLOSE_S: Final = 0.5
 """How long requests under way may take to end when the server closes; blocking ones are then cut off."""
 
@@ -49,6 +49,7 @@ class ApiServer:
         self._port = port
         self._servers: list[asyncio.Server] = []
         self._guard: ConnectionGuard | None = None
+        self._shortcut = QuickPuts(context).take
         self._lag = LoopLag()
         context.lag = self._lag.tally
         self._limit = lambda: context.config().limits.http_max_conns_per_client
@@ -82,7 +83,9 @@ class ApiServer:
             await self._runner.setup()
             if self._runner.server is None:
                 raise RuntimeError("the application did not start")
-            self._guard = ConnectionGuard(self._runner.server, self._limit, total=_connections_max())
+            self._guard = ConnectionGuard(
+                self._runner.server, self._limit, total=_connections_max(), shortcut=self._shortcut
+            )
             loop = asyncio.get_running_loop()
             self._servers = [await loop.create_server(self._guard.accept, sock=sock) for sock in sockets]
             self._lag.start()
@@ -97,6 +100,8 @@ class ApiServer:
         self._lag.close()
         for server in self._servers:
             server.close()
+        if self._guard is not None:
+            await self._guard.drain(CLOSE_S)
         await self._runner.cleanup()
         if self._guard is not None:
             self._guard.abort()

@@ -33,6 +33,11 @@ class TaskOwner:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until the tasks of now have ended by themselves; no longer than `timeout_s`."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=timeout_s)
+
     async def close(self) -> None:
         """Cancel all tasks and wait until they have ended. Safe to call twice, and from one of the tasks."""
         self._closing = True

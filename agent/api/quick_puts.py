@@ -1,0 +1,112 @@
+"""The plainest of requests, answered without aiohttp: a whole, small `PUT /v1/kv/<key>` that came in one piece.
+
+Called by `connections` with the bytes that came. What is not plain (a query, an escape, a header that is not in PLAIN, a
+body that is not all there, one over the limit, an agent that restricts who may write) is left to aiohttp, with the same
+bytes: there is one reading of a request, and this one takes only what can be read in one way. The answers are those of
+`kv.put`, byte for byte but for the date. Why there is a second way at all: decision 010.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Coroutine
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+
+from chowk.agent.api import errors
+from chowk.agent.api.context import ApiContext
+from chowk.core.commands import PutKey
+from chowk.core.errors import ChowkError
+from chowk.core.kv_requests import KV_WRITE
+from chowk.core.records.kv import VALUE_BYTES_MAX
+
+log = structlog.get_logger("chowk.http")
+
+HEAD_BYTES_MAX: Final = 2048
+HEAD: Final = re.compile(
+    rb"PUT /v1/kv/([A-Za-z0-9._~/-]+) HTTP/1\.1\r\n((?:[A-Za-z-]+: ?[\x21-\x7e][\x20-\x7e]*\r\n)+)\r\n"
+)
+"""The key as it is, and headers of printable ASCII, none of them empty or folded."""
+PLAIN: Final = frozenset(
+    (b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length", b"x-consul-token")
+)
+"""Headers that change nothing, but for the last two; each may come once."""
+LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,6}")
+
+
+class QuickPuts:
+    """Of one agent. `take` is `connections.Shortcut`."""
+
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
+        self._second = 0
+        self._date = ""
+
+    def take(self, data: bytes) -> Coroutine[Any, Any, bytes] | None:
+        """What makes the answer to `data`; None: it is for aiohttp."""
+        head = HEAD.match(data, 0, HEAD_BYTES_MAX)
+        if head is None:
+            return None
+        headers = _headers(head[2])
+        if headers is None or b"host" not in headers:
+            return None
+        length = headers.get(b"content-length", b"0")
+        if not LENGTH.fullmatch(length) or head.end() + int(length) != len(data):
+            return None
+        config = self._context.config()
+        if config.http.block_endpoints or config.http.allow_write_from or config.http.response_headers:
+            return None
+        if head.end() > config.http.max_header_bytes:
+            return None
+        if int(length) > min(config.limits.kv_max_value_size, VALUE_BYTES_MAX):
+            return None
+        token = headers.get(b"x-consul-token", b"").decode("ascii")
+        return self._put(PutKey(key=head[1], value=data[head.end() :]), token)
+
+    async def _put(self, command: PutKey, token: str) -> bytes:
+        client = self._context.client
+        try:
+            reply = await client.call(KV_WRITE, client.next_write(command, token=token))
+        except ChowkError as error:
+            return self._text(errors.status_of(error), str(error))
+        except Exception as error:  # the outer edge, as of `app`
+            path = f"/v1/kv/{command.key.decode('ascii')}"
+            log.error("request failed", method="PUT", path=path, error=str(error), exc_info=error)
+            return self._text(500, errors.INTERNAL)
+        return self._answer(200, "application/json", b"true" if reply.ok else b"false")
+
+    def _text(self, status: int, text: str) -> bytes:
+        return self._answer(status, "text/plain; charset=utf-8", text.encode())
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> bytes:
+        """In the order of headers that aiohttp and `app` write."""
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {content_type}\r\n"
+            f"Content-Length: {len(body)}\r\nDate: {self._now()}\r\n"
+            "Server: chowk\r\nVary: Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n"
+            "X-Consul-Default-ACL-Policy: allow\r\n\r\n"
+        )
+        return head.encode("ascii") + body
+
+    def _now(self) -> str:
+        second = int(self._context.clock.wall())
+        if second != self._second:
+            self._second, self._date = second, formatdate(second, usegmt=True)
+        return self._date
+
+
+def _headers(block: bytes) -> dict[bytes, bytes] | None:
+    """By name in lower case; None when there is one that is not plain, or one comes twice."""
+    found: dict[bytes, bytes] = {}
+    for line in block[:-2].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name not in PLAIN and not (name == b"connection" and value.strip().lower() == b"keep-alive"):
+            return None
+        if name in found:
+            return None
+        found[name] = value.strip()
+    return found
