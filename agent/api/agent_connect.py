@@ -107,7 +107,7 @@ def _answer(request: ApiRequest, authorized: bool, reason: str) -> web.Response:
 
 
 ROUTES: Final = (
-    Route(("POST",), "/v1/agent/connect/authorize", authorize, "service:write"),
+    Route(("POST", "PUT"), "/v1/agent/connect/authorize", authorize, "service:write"),
     Route(("GET",), "/v1/agent/connect/ca/roots", roots, ANYONE),
     Route(("GET",), "/v1/agent/connect/ca/leaf/{service:.*}", leaf, "service:write"),
 )

@@ -75,7 +75,7 @@ class CheckBody(Scoped, frozen=True, kw_only=True):
 
 
 class RegisterBody(Scoped, frozen=True, kw_only=True):
-    """The body of `register`."""
+    """The body of `register`. `WriteRequest` holds the token of older clients; theirs is read once ACLs exist."""
 
     datacenter: str = ""
     id: str = ""
@@ -88,6 +88,7 @@ class RegisterBody(Scoped, frozen=True, kw_only=True):
     checks: tuple[CheckBody, ...] = ()
     skip_node_update: bool = False
     locality: Locality | None = None
+    write_request: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class DeregisterBody(Scoped, frozen=True, kw_only=True):
@@ -98,6 +99,7 @@ class DeregisterBody(Scoped, frozen=True, kw_only=True):
     address: str = ""
     service_id: str = ""
     check_id: str = ""
+    write_request: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 async def register(request: ApiRequest) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from chowk.agent.api import (
+    acl,
     agent_checks,
     agent_cluster,
     agent_connect,
@@ -51,4 +52,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     *events.ROUTES,
     *kv.ROUTES,
     *session.ROUTES,
+    *acl.ROUTES,
 )
