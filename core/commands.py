@@ -13,14 +13,17 @@ from chowk.core.records.ca import CAConfiguration, CARoot
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import AnyConfigEntry, SourceIntention
 from chowk.core.records.node import Node
+from chowk.core.records.operation import Operation
+from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.records.service import NodeService
 from chowk.core.records.session import Session
 from chowk.core.server_options import Autopilot
 
-COMMANDS_VERSION: Final = 2
+COMMANDS_VERSION: Final = 3
 """What this release can apply. It grows by one with every release that has a new command, or a new field in one or in a
 record that one carries: a server that passed over either would differ from the others for ever, and nobody would see it.
-1: the catalog, intentions, config entries, CA, autopilot, KV and snapshots. 2: sessions, and the locks they hold."""
+1: the catalog, intentions, config entries, CA, autopilot, KV and snapshots. 2: sessions, and the locks they hold. 3:
+transactions, prepared queries."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=False, tag_field="t"):
@@ -33,8 +36,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, arr
     @property
     def version(self) -> int:
         """The COMMANDS_VERSION that a server needs to apply this."""
-        later = [since for name, since in self.fields_since.items() if getattr(self, name)]
-        return max(self.since, *later) if later else self.since
+        version = self.since
+        for name, since in self.fields_since.items():
+            if since > version and getattr(self, name):
+                version = since
+        return version
 
 
 class Register(Command, frozen=True, kw_only=True, tag="register"):
@@ -171,6 +177,29 @@ class DestroySession(Command, frozen=True, kw_only=True, tag="session-destroy"):
     since: ClassVar[int] = 2
 
 
+class Transaction(Command, frozen=True, kw_only=True, tag="txn"):
+    """Do every operation, in order, at one index; or, when one of them fails, nothing at all."""
+
+    operations: tuple[Operation, ...]
+    since: ClassVar[int] = 3
+
+
+class SetPreparedQuery(Command, frozen=True, kw_only=True, tag="query-set"):
+    """Make a prepared query, or with `must_exist` replace the one of its id. Refused when its name is another's, or its
+    session is none."""
+
+    query: PreparedQuery
+    must_exist: bool = False
+    since: ClassVar[int] = 3
+
+
+class DeletePreparedQuery(Command, frozen=True, kw_only=True, tag="query-delete"):
+    """Remove a prepared query; refused when there is none."""
+
+    id: str
+    since: ClassVar[int] = 3
+
+
 AnyCommand = (
     Register
     | Deregister
@@ -189,6 +218,9 @@ AnyCommand = (
     | DeleteKeys
     | CreateSession
     | DestroySession
+    | Transaction
+    | SetPreparedQuery
+    | DeletePreparedQuery
 )
 
 

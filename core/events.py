@@ -10,6 +10,7 @@
 | `intentions`    | destination  | `source/destination` | Intention (of that destination and of `*`) |
 | `config`        | kind         | entry name        | a config entry                             |
 | `roots`         | ""           | ""                | CARoots                                    |
+| `prepared-queries` | ""        | query id          | PreparedQuery, without its token           |
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from chowk.core.records.config_entry import AnyConfigEntry
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.intention import Intention
 from chowk.core.records.node import Node
+from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.records.service import NodeService
 
 HEALTH = "health"
@@ -32,6 +34,7 @@ NODE_SERVICES = "node-services"
 INTENTIONS = "intentions"
 CONFIG = "config"
 ROOTS = "roots"
+QUERIES = "prepared-queries"
 
 KEY = "key"
 """Of KV, and only asked for: one key, its bytes as Latin-1 (which every byte string has, and no two share)."""
@@ -100,7 +103,13 @@ class RootsItem(msgspec.Struct, frozen=True, kw_only=True, tag="roots"):
     roots: CARoots
 
 
-Payload = InstanceItem | SummaryItem | NodeItem | NodeServiceItem | IntentionItem | ConfigItem | RootsItem
+class QueryItem(msgspec.Struct, frozen=True, kw_only=True, tag="prepared-query"):
+    """Payload of `prepared-queries`. The token stays with the servers: whoever follows the topic need not hold it."""
+
+    query: PreparedQuery
+
+
+Payload = InstanceItem | SummaryItem | NodeItem | NodeServiceItem | IntentionItem | ConfigItem | RootsItem | QueryItem
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from chowk.core.records.ca import CARoots
 from chowk.core.records.config_entry import AnyConfigEntry, ServiceIntentions
 from chowk.core.records.intention import Intention
 from chowk.core.records.node import Node
+from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.records.service import NodeService
 from chowk.server.state.changed import (
     ALL_NODES,
@@ -40,6 +41,7 @@ from chowk.server.state.changed import (
     ANY_INTENTION,
     NODE,
 )  # fmt: skip
+from chowk.server.state.prepared_query_table import ALL_QUERIES, item_of
 from chowk.server.state.store import Key, Store
 
 
@@ -54,6 +56,7 @@ class Changes:
         self._instances: dict[Key, NodeService | None] = {}
         self._summaries: dict[str, ServiceSummary | None] = {}
         self._entries: dict[Key, AnyConfigEntry | None] = {}
+        self._queries: dict[str, PreparedQuery | None] = {}
         self._roots_before: CARoots | None = None
         self._topics: set[Topic] = set()
         self._gone: set[Topic] = set()
@@ -100,6 +103,10 @@ class Changes:
         """A config entry will change."""
         self._entries.setdefault(key, self._store.entries.get(key))
 
+    def touch_query(self, id: str) -> None:
+        """A prepared query will change."""
+        self._queries.setdefault(id, self._store.prepared_queries.records.get(id))
+
     def touch_roots(self) -> None:
         """The roots or the trust domain will change."""
         self._roots_before = self._roots_before or self._store.trusted()
@@ -113,6 +120,7 @@ class Changes:
                 *self._of_instances(gone),
                 *self._of_summaries(),
                 *self._of_entries(gone),
+                *self._of_queries(),
                 *self._of_roots(),
             ),
             key=lambda event: (event.topic, event.key),
@@ -187,6 +195,12 @@ class Changes:
                 yield self._event(
                     topic, f"{source}/{name}", IntentionItem(intention=found) if found is not None else None
                 )
+
+    def _of_queries(self) -> Iterator[Event]:
+        for id, old in self._queries.items():
+            new = self._store.prepared_queries.records.get(id)
+            if new != old:
+                yield self._event(ALL_QUERIES, id, item_of(new) if new is not None else None)
 
     def _of_roots(self) -> Iterator[Event]:
         if (before := self._roots_before) is None or before == (after := self._store.trusted()):

@@ -18,6 +18,7 @@ from chowk.core.commands import (
     DeleteIntention,
     DeleteKey,
     DeleteKeys,
+    DeletePreparedQuery,
     Deregister,
     DestroySession,
     Envelope,
@@ -27,17 +28,21 @@ from chowk.core.commands import (
     SetAutopilot,
     SetCAConfiguration,
     SetCARoots,
+    SetPreparedQuery,
     SetSystemMetadata,
     StageRestore,
+    Transaction,
     UpsertConfigEntry,
     UpsertIntention,
 )  # fmt: skip
 from chowk.core.events import Event, Topic
-from chowk.server.state import authority, catalog, entries, kv, restore, session
+from chowk.core.records.operation import Outcome
+from chowk.server.state import authority, catalog, entries, kv, prepared_query, restore, session
 from chowk.server.state.changes import Changes
 from chowk.server.state.sessions import Forgotten
 from chowk.server.state.snapshot import freeze, thaw
 from chowk.server.state.store import Store
+from chowk.server.state.transaction import apply_transaction
 
 FORGOTTEN = "this write is a retry from too long ago to know whether it was applied"
 
@@ -70,18 +75,28 @@ def apply(store: Store, index: int, envelope: Envelope) -> tuple[Applied, Commit
     if isinstance(known, Forgotten):
         return Applied(index=index, ok=False, value=FORGOTTEN), nothing
     if known is not None:
-        return known, nothing
+        return store.outcomes.recall(envelope.client, envelope.sequence, known), nothing
     changes = Changes(store, index, envelope.time_s)
     done = _perform(store, changes, envelope.command)
     events, topics = changes.finish()
-    result = Applied(index=index, ok=done is True, value=done if isinstance(done, str) else None)
+    if isinstance(done, Outcome):
+        result = Applied(index=index, ok=not done.errors, value=done)
+        store.outcomes.remember(envelope.client, envelope.sequence, done)
+    else:
+        result = Applied(index=index, ok=done is True, value=done if isinstance(done, str) else None)
     store.sessions.remember(envelope.client, envelope.sequence, result)
     return result, Commit(index, events, topics)
 
 
-def _perform(store: Store, changes: Changes, command: AnyCommand) -> bool | str:
+def _perform(store: Store, changes: Changes, command: AnyCommand) -> bool | str | Outcome:
     """True: done; False: a compare-and-set or a lock was lost; a text: refused, for that reason."""
     match command:
+        case Transaction():
+            return apply_transaction(store, changes, command)
+        case SetPreparedQuery():
+            return prepared_query.set_query(store, changes, command)
+        case DeletePreparedQuery():
+            return prepared_query.delete_query(store, changes, command)
         case SetAutopilot():
             return authority.set_autopilot(store, changes, command)
         case StageRestore():

@@ -60,7 +60,7 @@ def finish(store: Store, index: int, command: FinishRestore) -> bool | str:
     except ValueError as error:
         return f"this snapshot cannot be restored: {error}; nothing was changed"
     restored.index = restored.restored_at = index
-    restored.sessions = store.sessions
+    restored.sessions, restored.outcomes = store.sessions, store.outcomes
     restored.commands = max(restored.commands, store.commands)
     restored.roots, restored.roots_index = store.roots, store.roots_index
     restored.ca_configuration = store.ca_configuration

@@ -8,7 +8,7 @@ import msgspec
 
 from chowk.core.commands import CreateSession, DestroySession
 from chowk.core.records.check import CRITICAL
-from chowk.server.state import kv
+from chowk.server.state import kv, prepared_query
 from chowk.server.state.changes import Changes
 from chowk.server.state.session_table import ANY_SESSION, node_sessions_topic, session_topic
 from chowk.server.state.store import Key, Store
@@ -61,6 +61,7 @@ def _end(store: Store, changes: Changes, id: str) -> None:
     if session.node.lower() not in store.session_table.of_node:
         changes.touch_gone(node_sessions_topic(session.node))
     kv.let_go(store, changes, session)
+    prepared_query.end_of_session(store, changes, id)
 
 
 def _touch(changes: Changes, id: str, node: str) -> None:

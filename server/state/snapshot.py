@@ -20,6 +20,7 @@ from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import AnyConfigEntry
 from chowk.core.records.kv import KVEntry
 from chowk.core.records.node import Node
+from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.records.service import NodeService
 from chowk.core.records.session import Session
 from chowk.server.state.rows import Rows
@@ -61,12 +62,13 @@ class Trailer(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
 
 
 R = TypeVar("R", bound=Indexed)
-_OF_ITS_LOG: Final = frozenset({"roots", "sessions", "changed", "kv-tombstones", "kv-floor", "restore"})
+_OF_ITS_LOG: Final = frozenset({"roots", "sessions", "outcomes", "changed", "kv-tombstones", "kv-floor", "restore"})
 """Tables that speak of the log or the CA of the cluster they are from: an operator's restore leaves them out."""
 _Frame = Header | Section | Trailer
 _Check = tuple[str, HealthCheck]
 _Service = tuple[str, NodeService]
 _Piece = tuple[str, int, bytes]
+_Outcome = tuple[str, int, bytes]
 _Delay = tuple[bytes, float, float]
 
 
@@ -95,12 +97,14 @@ def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
         "roots": store.roots,
         "virtual-ips": addresses,
         "sessions": store.sessions.rows(),
+        "outcomes": store.outcomes.rows(),
         "changed": store.changed.rows(),
         "kv": store.kv.under(b""),
         "kv-tombstones": list(store.kv.tombstones.items()),
         "kv-floor": [store.kv.floor] if store.kv.floor else [],
         "kv-delays": [(key, *delay) for key, delay in store.kv.delays.items()],
         "kv-sessions": list(store.session_table.records.values()),
+        "prepared-queries": list(store.prepared_queries.records.values()),
         "restore": store.staging.rows() if store.staging is not None else (),
     }
     return lambda: _encode(header, tables)
@@ -237,6 +241,8 @@ def _load(store: Store, section: Section, virtual_ip_last: int, index: int | Non
             store.virtual_ips.load(virtual_ip_last, _rows(section, tuple[str, int]))
         case "sessions":
             store.sessions.load(_rows(section, tuple[str, int, int, bool]))
+        case "outcomes":
+            store.outcomes.load(_rows(section, _Outcome))
         case "changed":
             store.changed.load(_rows(section, tuple[str, str, int]))
         case "kv":
@@ -250,6 +256,9 @@ def _load(store: Store, section: Section, virtual_ip_last: int, index: int | Non
         case "kv-sessions":
             for session in _rows(section, Session):
                 store.session_table.put(_stamped(session, index))
+        case "prepared-queries":
+            for query in _rows(section, PreparedQuery):
+                store.prepared_queries.put(_stamped(query, index))
         case "restore":
             for id, at, data in _rows(section, _Piece):
                 if store.staging is None:

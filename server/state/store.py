@@ -21,6 +21,8 @@ from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
 from chowk.server.state.changed import LastChanged
 from chowk.server.state.kv_table import KVTable
+from chowk.server.state.outcomes import Outcomes
+from chowk.server.state.prepared_query_table import PreparedQueryTable
 from chowk.server.state.session_table import SessionTable
 from chowk.server.state.sessions import Sessions
 from chowk.server.state.staging import Staging
@@ -66,6 +68,8 @@ class Store:
         self.session_table = SessionTable()
         self.sessions = Sessions()
         """Who wrote what, for retries: nothing to do with the sessions that hold locks, which are in `session_table`."""
+        self.outcomes = Outcomes()
+        self.prepared_queries = PreparedQueryTable()
         self.changed = LastChanged()
         self.autopilot: AutopilotConfiguration | None = None
         self.staging: Staging | None = None

@@ -16,6 +16,12 @@ class Tally:
         self._tags: Counter[str] = Counter()
         self._kinds: Counter[str] = Counter()
 
+    def copy(self) -> Tally:
+        """One of its own, that counts the same."""
+        other = Tally()
+        other.instances, other._tags, other._kinds = self.instances, self._tags.copy(), self._kinds.copy()
+        return other
+
     def add(self, service: NodeService) -> None:
         """One instance more."""
         self.instances += 1

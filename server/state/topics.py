@@ -12,6 +12,7 @@ from chowk.core.events import (
     INTENTIONS,
     NODE_SERVICES,
     NODES,
+    QUERIES,
     ROOTS,
     SERVICES,
     ConfigItem,
@@ -26,9 +27,10 @@ from chowk.core.events import (
 )  # fmt: skip
 from chowk.core.records.config_entry import ServiceIntentions
 from chowk.core.records.intention import ANY
+from chowk.server.state.prepared_query_table import item_of
 from chowk.server.state.store import Store
 
-KINDS = frozenset((HEALTH, CONNECT, SERVICES, NODES, NODE_SERVICES, INTENTIONS, CONFIG, ROOTS))
+KINDS = frozenset((HEALTH, CONNECT, SERVICES, NODES, NODE_SERVICES, INTENTIONS, CONFIG, ROOTS, QUERIES))
 _WITHOUT_CASE = frozenset((HEALTH, CONNECT, NODE_SERVICES))
 
 
@@ -68,6 +70,9 @@ def _items(store: Store, topic: Topic) -> Iterator[tuple[str, Payload]]:
             for (kind, name), entry in store.entries.items():
                 if kind == topic.key:
                     yield name, ConfigItem(entry=entry)
+        case "prepared-queries":
+            for id, query in store.prepared_queries.records.items():
+                yield id, item_of(query)
         case "roots" if store.roots:
             yield "", RootsItem(roots=store.trusted())
 

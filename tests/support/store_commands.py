@@ -11,6 +11,7 @@ from chowk.core.commands import (
     DeleteIntention,
     DeleteKey,
     DeleteKeys,
+    DeletePreparedQuery,
     Deregister,
     DestroySession,
     Envelope,
@@ -19,7 +20,9 @@ from chowk.core.commands import (
     SetAutopilot,
     SetCAConfiguration,
     SetCARoots,
+    SetPreparedQuery,
     SetSystemMetadata,
+    Transaction,
     UpsertConfigEntry,
     UpsertIntention,
 )
@@ -35,6 +38,16 @@ from chowk.core.records.config_entry import (
     SourceIntention,
 )
 from chowk.core.records.node import Node
+from chowk.core.records.operation import (
+    CATALOG_VERBS,
+    KEY_READS,
+    KEY_WRITES,
+    CheckOperation,
+    KeyOperation,
+    NodeOperation,
+    ServiceOperation,
+)
+from chowk.core.records.prepared_query import NAME_PREFIX_MATCH, PreparedQuery, QueryService, QueryTemplate
 from chowk.core.records.service import ConnectProxy, NodeService, ServiceConnect
 from chowk.core.records.session import BEHAVIORS, ServiceCheck, Session
 from chowk.core.server_options import Autopilot
@@ -112,6 +125,32 @@ puts = st.builds(
     acquire=st.sampled_from(("", *SESSION_IDS)),
     release=st.sampled_from(("", "", *SESSION_IDS)),
 )
+indexes = st.sampled_from((0, 0, 1, 2, 3, 5, 8))
+catalog_verbs = st.sampled_from((*sorted(CATALOG_VERBS), "nonsense"))
+operations = st.one_of(
+    st.builds(
+        KeyOperation,
+        verb=st.sampled_from((*sorted(KEY_READS | KEY_WRITES), "set", "set", "nonsense")),
+        key=st.sampled_from(PREFIXES),
+        value=st.sampled_from((b"", b"x", b"\xff")),
+        flags=st.sampled_from((0, 2**64 - 1)),
+        index=indexes,
+        session=st.sampled_from(("", *SESSION_IDS)),
+    ),
+    st.builds(NodeOperation, verb=catalog_verbs, node=nodes, index=indexes),
+    st.builds(ServiceOperation, verb=catalog_verbs, node=st.sampled_from(NODE_NAMES), service=services, index=indexes),
+    st.builds(CheckOperation, verb=catalog_verbs, check=checks, index=indexes),
+)
+transactions = st.builds(Transaction, operations=st.lists(operations, max_size=6).map(tuple))
+prepared_queries = st.builds(
+    PreparedQuery,
+    id=st.sampled_from(UUIDS[1:]),
+    name=st.sampled_from(("", "q", "Q", "q-", *UUIDS[1:])),
+    session=st.sampled_from(("", "", *SESSION_IDS)),
+    token=st.sampled_from(("", "secret")),
+    template=st.builds(QueryTemplate, type=st.sampled_from(("", NAME_PREFIX_MATCH, "nonsense"))),
+    service=st.builds(QueryService, service=st.sampled_from(("web", "${name.suffix}", "${"))),
+)
 commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(
         Register,
@@ -141,6 +180,9 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(DeleteKeys, prefix=st.sampled_from(PREFIXES)),
     st.builds(CreateSession, session=sessions),
     st.builds(DestroySession, id=st.sampled_from(SESSION_IDS)),
+    transactions,
+    st.builds(SetPreparedQuery, query=prepared_queries, must_exist=st.booleans()),
+    st.builds(DeletePreparedQuery, id=st.sampled_from(UUIDS[1:])),
 )
 envelopes = st.builds(
     Envelope,

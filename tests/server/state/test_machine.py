@@ -29,6 +29,7 @@ from chowk.core.events import (
     KEY_TREE,
     NODE_SERVICES,
     NODES,
+    QUERIES,
     ROOTS,
     SERVICES,
     Event,
@@ -56,6 +57,7 @@ TOPICS = (
     Topic(kind=NODES),
     Topic(kind=SERVICES),
     Topic(kind=ROOTS),
+    Topic(kind=QUERIES),
 )
 
 
