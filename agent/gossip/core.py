@@ -35,6 +35,7 @@ from chowk.agent.gossip.roster import ALIVE, FAILED, KEPT, STATE_NAMES, SUSPECT,
 from chowk.agent.gossip.settings import MAX_NAME_BYTES, MAX_TAGS_BYTES, Settings
 from chowk.agent.gossip.timers import Timer, TimerQueue
 from chowk.core.records import member
+from chowk.core.records.coordinate import Coordinate
 from chowk.core.records.member import Member
 
 
@@ -112,6 +113,10 @@ class GossipCore:
     def members(self) -> tuple[Member, ...]:
         """All members, by name; this one among them."""
         return self._membership.members()
+
+    def coordinate(self) -> Coordinate:
+        """Where this agent is in the network, as far as it has learned."""
+        return self._prober.coordinates.own
 
     def counters(self) -> dict[str, int]:
         """How often what happened, by name, since the start; and the present gauges `health` and `broadcasts_waiting`."""

@@ -40,6 +40,7 @@ from chowk.agent.gossip.snapshot import Snapshot, read_snapshot, write_snapshot
 from chowk.agent.gossip.transport import Transport
 from chowk.core.errors import ChowkError, InvalidRequest, NotFound
 from chowk.core.records import member
+from chowk.core.records.coordinate import Coordinate
 from chowk.core.records.member import Member
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.refusals import Refusals
@@ -175,6 +176,10 @@ class Gossip:
     def me(self) -> Member:
         """This agent as the others see it."""
         return self._members[self.name]
+
+    def coordinate(self) -> Coordinate | None:
+        """Where this agent is in the network, as far as it has learned; None where it is not to."""
+        return self._loop.core.coordinate() if self._loop is not None and self._settings.coordinates else None
 
     async def join(self, addresses: Sequence[str]) -> int:
         """Join whoever listens at these; how many took us in. JoinFailed naming each address and why, when none did."""

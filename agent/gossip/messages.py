@@ -10,7 +10,13 @@ from typing import Annotated, Final
 
 import msgspec
 
-from chowk.agent.gossip.settings import MAX_MEMBERS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_REASON_BYTES
+from chowk.agent.gossip.settings import (
+    MAX_COORDINATE_BYTES,
+    MAX_MEMBERS,
+    MAX_NAME_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_REASON_BYTES,
+)
 
 PROTOCOL: Final = 1
 """The version of gossip spoken here."""
@@ -43,9 +49,10 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """I am, or he whom you asked me to ping is."""
+    """I am, and this is where (`coordinates.to_wire`; b"" says nothing); or he whom you asked me to ping is."""
 
     sequence: Counter
+    coordinate: Annotated[bytes, msgspec.Meta(max_length=MAX_COORDINATE_BYTES)] = b""
 
 
 class Nack(msgspec.Struct, frozen=True, array_like=True, tag=3):

@@ -2,7 +2,7 @@
 
 Each round the next members of a shuffled order are pinged. Who does not answer in time is pinged through others and by
 TCP; at the round's end it is suspect. Helpers that hear us but not the target say so (nack): where not even they do, the
-fault is likelier ours. Called by `core`.
+fault is likelier ours. How long direct answers take says where we are (`coordinates`). Called by `core`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 from functools import partial
 from typing import Final
 
+from chowk.agent.gossip.coordinates import Coordinates
 from chowk.agent.gossip.effects import Address
 from chowk.agent.gossip.exchanges import Exchanges
 from chowk.agent.gossip.membership import Membership
@@ -30,10 +31,11 @@ NACK_SHARE: Final = 0.8
 class Probe:
     """One of ours in flight."""
 
-    __slots__ = ("helpers", "incarnation", "nacks", "target", "timer")
+    __slots__ = ("begun", "helpers", "incarnation", "nacks", "target", "timer")
 
-    def __init__(self, target: Known, timer: Timer) -> None:
+    def __init__(self, target: Known, timer: Timer, begun: float) -> None:
         self.target = target
+        self.begun = begun
         self.incarnation = target.said.incarnation
         self.timer = timer
         self.helpers = 0
@@ -72,6 +74,7 @@ class Prober:
         self._sequence = rng.getrandbits(32)
         self._probes: dict[int, Probe] = {}
         self._relays: dict[int, Relay] = {}
+        self.coordinates = Coordinates(rng)
 
     def start(self, now: float) -> None:
         """Begin at a moment of its own, so that members that started together do not ping together."""
@@ -91,14 +94,14 @@ class Prober:
             return
         known = membership.roster.get(message.source)
         if known is None:
-            self._post.send_bare(sender, (Ack(message.sequence),))
+            self._post.send_bare(sender, (self._answer(message),))
             return
         if known.address != sender:
             # From another of its addresses, or from a copy of it: it shall know where we believe it to be.
-            self._post.send_bare(sender, (Ack(message.sequence), known.said))
+            self._post.send_bare(sender, (self._answer(message), known.said))
             return
         # The news goes first: it was given before this ping, which proves that he is there.
-        self._post.send(sender, (Ack(message.sequence), *membership.news_for(known)))
+        self._post.send(sender, (self._answer(message), *membership.news_for(known)))
         if known.is_live:
             membership.answered(known, now)
 
@@ -119,7 +122,11 @@ class Prober:
         if relay is not None:
             relay.timer.cancel()
             self._post.send(relay.asker, (Ack(relay.sequence),))
-        elif message.sequence in self._probes:
+        elif (probe := self._probes.get(message.sequence)) is not None:
+            # Only who answers himself says where he is: what came through another took longer.
+            if message.coordinate and self._settings.coordinates:
+                observed = self.coordinates.observe(probe.target.name, message.coordinate, now - probe.begun)
+                self._post.count("coordinates_learned" if observed else "coordinates_refused")
             self._succeed(message.sequence, now)
 
     def nack(self, message: Nack) -> None:
@@ -127,6 +134,9 @@ class Prober:
         probe = self._probes.get(message.sequence)
         if probe is not None:
             probe.nacks += 1
+
+    def _answer(self, ping: Ping) -> Ack:
+        return Ack(ping.sequence, self.coordinates.wire if self._settings.coordinates else b"")
 
     def _succeed(self, sequence: int, now: float) -> None:
         probe = self._probes.pop(sequence, None)
@@ -153,7 +163,7 @@ class Prober:
         sequence = self._next_sequence()
         late = now + self._membership.awareness.scale(self._settings.probe_timeout_s)
         timer = self._timers.schedule(late, partial(self._late, sequence, now + interval))
-        self._probes[sequence] = Probe(target, timer)
+        self._probes[sequence] = Probe(target, timer, now)
         ping = Ping(sequence, target.name, self._membership.me.name)
         if target.state == ALIVE:
             self._post.send(target.address, (ping,))

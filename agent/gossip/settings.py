@@ -24,6 +24,9 @@ MAX_NAME_BYTES: Final = 128
 MAX_TAGS_BYTES: Final = 512
 MAX_PAYLOAD_BYTES: Final = 512
 MAX_REASON_BYTES: Final = 512
+MAX_COORDINATE_BYTES: Final = 128
+"""Room for another form than ours, which a later release may have."""
+
 MAX_HEALTH: Final = 8
 """The worst local health; Lifeguard's S."""
 
@@ -31,7 +34,8 @@ MAX_HEALTH: Final = 8
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds and counts. `probe_nodes` members are probed each interval (SWIM probes one; three make a small cluster see a
     death within about a second, for under 1 KB/s). `indirect_checks` peers are asked to ping for us.
-    A timer that comes `stall_s` late says that this process stood still.
+    A timer that comes `stall_s` late says that this process stood still. With `coordinates` off, this agent neither learns
+    nor tells where it is.
     """
 
     datacenter: str = "dc1"
@@ -56,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     preservation_limit_s: float = 3600.0
     max_health: int = MAX_HEALTH
     stall_s: float = 0.25
+    coordinates: bool = True
 
     def retransmit_limit(self, members: int) -> int:
         """How often a broadcast is sent by each that has it."""
