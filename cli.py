@@ -37,6 +37,7 @@ COMMANDS = {
     "snapshot": Entry(f"{_ROOM}.snapshot", "Save, restore and inspect the state of the servers."),
     "validate": Entry(f"{_ROOM}.validate", "Check configuration files without running an agent."),
     "version": Entry(f"{_ROOM}.version", "Show the version."),
+    "watch": Entry(f"{_ROOM}.watch", "Show a part of the registry, or run a command each time it changes."),
 }
 
 

@@ -34,6 +34,7 @@ from chowk.agent.proxies.leaves import LeafCache
 from chowk.agent.proxies.supervisor import ProxySupervisor
 from chowk.agent.sync import Syncer
 from chowk.agent.views.views import Views
+from chowk.agent.watches.watches import Watches
 from chowk.core.errors import ChowkError
 from chowk.core.records.member import Member
 from chowk.core.records.node import Node
@@ -113,6 +114,8 @@ class Agent:
         await self._start(self.syncer)
         await self._start(self.checks)
         await self._start(self.leaves)
+        self.watches = Watches(config.watches, self._own_api, self._clock)
+        await self._start(self.watches)
         await self.proxies.start()
         self._closers.append(lambda: self.proxies.close(stop_proxies=True))
         for warning in config.warnings:
@@ -159,6 +162,7 @@ class Agent:
             node_meta=new.node_meta,
             checks_config=new.checks_config,
             dns=msgspec.structs.replace(new.dns, domain=keep.dns.domain, alt_domain=keep.dns.alt_domain),
+            watches=new.watches,
             limits=new.limits,
             http=new.http,
             log_level=new.log_level,
@@ -172,6 +176,7 @@ class Agent:
         self.checks.reload(self.config.checks_config)
         self.dns.reload(dns_settings(self.config))
         self.syncer.reload(self.config.checks_config.check_update_interval_s)
+        await self.watches.reload(new.watches)
         for warning in new.warnings:
             log.warning(warning)
         log.info("configuration reloaded", services=len(new.services), files=len(new.files))
@@ -189,6 +194,14 @@ class Agent:
         if config.ports.dns >= 0:
             places["DNS"] = ", ".join(f"{host}:{self.dns.port}" for host in config.addresses.dns)
         return places
+
+    def _own_api(self) -> str:
+        """The base URL of this agent's HTTP API, for its watches; "" when it has none."""
+        if self.config.ports.http < 0:
+            return ""
+        host = self.config.addresses.http[0]
+        near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not to bind, to reach what is bound
+        return f"http://{_joined(near, self.http.port)}"
 
     def members(self) -> list[dict[str, Any]]:
         """The members as Consul's `agent/members` shows them: this host alone where there is no gossip."""

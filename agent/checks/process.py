@@ -1,5 +1,5 @@
 """Runs a command for a check: no shell, a small environment, a process group of its own that ends with the check's time,
-and bounded output. Called by the script and os_service checks.
+and bounded output. Called by the script and os_service checks, and for the handlers of watches.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -35,11 +35,24 @@ class Tail:
         self.data = (self.data + chunk)[-self._bytes_max :]
 
 
-async def run_command(arguments: Sequence[str], output: Tail) -> int:
+async def run_command(
+    arguments: Sequence[str],
+    output: Tail | None,
+    *,
+    stdin: int = asyncio.subprocess.DEVNULL,
+    env: Mapping[str, str] | None = None,
+    grace_s: float = 0.0,
+) -> int:
     """Run to the end and return the exit status (negative: the signal). Output goes to `output`; what is more than fits is
     read and dropped, so that the command goes on. When cancelled, the command's whole process group is killed and the
-    command reaped. OSError when it cannot be started.
+    command reaped; with `grace_s` it is first asked by SIGTERM. OSError when it cannot be started.
+
+    `stdin` is a file's number; `env` None is the small environment of a check; `output` None leaves the output alone.
     """
+    env = environment() if env is None else env
+    if output is None:
+        process = await asyncio.create_subprocess_exec(*arguments, stdin=stdin, start_new_session=True, env=env)
+        return await _end_of(process, grace_s)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(read_end, False)
     reading = _Reading(read_end, output)
@@ -47,33 +60,42 @@ async def run_command(arguments: Sequence[str], output: Tail) -> int:
         try:
             process = await asyncio.create_subprocess_exec(
                 *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=write_end,
                 stderr=write_end,
                 start_new_session=True,
-                env=environment(),
+                env=env,
             )
         finally:
             os.close(write_end)
         reading.start()
-        return await _wait(process, reading)
+        status = await _end_of(process, grace_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await reading.ended.wait()
+        return status
     finally:
         reading.close()
 
 
-async def _wait(process: asyncio.subprocess.Process, reading: _Reading) -> int:
+async def _end_of(process: asyncio.subprocess.Process, grace_s: float) -> int:
     try:
-        status = await process.wait()
+        return await process.wait()
     except asyncio.CancelledError:
-        # The group first: while its leader is not reaped, the number cannot have become another's.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        if grace_s:
+            _signal_group(process, signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await process.wait()
+        # The group before its leader is reaped, or while others of it live: the number cannot have become another's.
+        _signal_group(process, signal.SIGKILL)
         await process.wait()
         raise
-    with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_S):
-            await reading.ended.wait()
-    return status
+
+
+def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 class _Reading:

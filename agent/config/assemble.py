@@ -31,6 +31,7 @@ from chowk.agent.config.model import (
 from chowk.agent.config.problems import Problems
 from chowk.agent.config.service_rules import meta_problems, service_problems
 from chowk.agent.config.service_set import set_problems
+from chowk.agent.config.watch_rules import build_watch
 from chowk.core.codec import to_builtins
 from chowk.core.definitions import CheckDefinition, Position, ServiceDefinition
 from chowk.core.records.kv import VALUE_BYTES_MAX
@@ -82,6 +83,7 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         services=services,
         checks=checks,
         config_entries=_config_entries(whole, problems),
+        watches=tuple(build_watch(decoded, problems) for decoded in whole.get("watches", ())),
         log_level=whole.get("log_level") or "info",
         leave_on_terminate=whole.get("leave_on_terminate", not server),
         skip_leave_on_interrupt=whole.get("skip_leave_on_interrupt", server),
@@ -105,6 +107,13 @@ def _limits(whole: Decoded, problems: Problems) -> LimitsConfig:
             "that is used",
         )
         limits["kv_max_value_size"] = VALUE_BYTES_MAX
+    if block is not None and limits.get("txn_max_req_len", 0) > VALUE_BYTES_MAX:
+        problems.warn(
+            block.at("txn_max_req_len"),
+            f"txn_max_req_len: a transaction has at most {VALUE_BYTES_MAX} bytes, for it is one entry of the servers' log; "
+            "that is used",
+        )
+        limits["txn_max_req_len"] = VALUE_BYTES_MAX
     return LimitsConfig(**limits)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from chowk.agent.config.keys_cluster import AUTOPILOT, GOSSIP, PERFORMANCE
 from chowk.agent.config.keys_service import CHECK, LOCALITY, PORT, SERVICE, TENANCY
+from chowk.agent.config.keys_watch import WATCH
 from chowk.agent.config.schema import (
     Anything,
     Block,
@@ -91,7 +92,7 @@ LIMITS = Schema(
     (
         Key("http_max_conns_per_client", Whole(), "HTTP connections a client address; 0 is no limit", "200", reload=True),
         Key("kv_max_value_size", Whole(), "Bytes of a value in KV", "524288"),
-        Key("txn_max_req_len", Whole(), "Bytes of a transaction", "524288", served=False),
+        Key("txn_max_req_len", Whole(), "Bytes of a transaction", "524288"),
         Key("body_bytes_max", Whole(minimum=1024), "Bytes of any other body", "524288", reload=True),
         Key("rpc_rate", Number(minimum=-1), "RPCs a second to servers; -1 is no limit", "-1", served=False),
         Key("rpc_max_burst", Whole(), "RPCs at once beyond the rate", "1000", served=False),
@@ -222,7 +223,7 @@ AGENT = Schema(
         Key("raft_snapshot_threshold", Whole(minimum=16), "Entries of the log between two snapshots", "16384"),
         Key("raft_snapshot_interval", Duration(), "Time between two snapshots, at least", "30s"),
         Key("raft_trailing_logs", Whole(), "Entries kept behind a snapshot, for servers a little behind", "10240"),
-        Key("watches", Anything(), "Handlers of changes", "[]", served=False),
+        Key("watches", Blocks(WATCH), "What to watch, and what to run at each change", "[]", reload=True),
         Key("gossip_lan", Block(GOSSIP), "Gossip's timing", "{}"),
         Key("gossip_wan", Anything(), "Gossip timing", "{}", served=False),
         Key("ui_config", Anything(), "The web page", "{}", served=False),

@@ -111,6 +111,40 @@ class GossipConfig(Section, frozen=True, kw_only=True):
     retransmit_mult: int = 4
 
 
+class WatchRequest(Section, frozen=True, kw_only=True):
+    """The HTTP request that tells of a change: the JSON is its body."""
+
+    url: str
+    method: str = "POST"
+    timeout_s: float = 10.0
+    header: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    tls_skip_verify: bool = False
+
+
+class WatchDefinition(Section, frozen=True, kw_only=True):
+    """What to watch, and what to do at each change: run `args`, or `shell_line` by a shell, or make `request`.
+
+    `type` is one of `keys_watch.TYPES`, and says which of the parameters count.
+    """
+
+    type: str
+    key: str = ""
+    prefix: str = ""
+    service: str = ""
+    service_id: str = ""
+    tags: tuple[str, ...] = ()
+    passing_only: bool = False
+    state: str = ""
+    name: str = ""
+    filter: str = ""
+    stale: bool = False
+    datacenter: str = ""
+    token: str = ""
+    args: tuple[str, ...] = ()
+    shell_line: str = ""
+    request: WatchRequest | None = None
+
+
 class AgentConfig(Section, frozen=True, kw_only=True):
     """Everything. `warnings` are the known keys not served yet, each with its file:line, to be logged at start."""
 
@@ -141,6 +175,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     services: tuple[ServiceDefinition, ...] = ()
     checks: tuple[CheckDefinition, ...] = ()
     config_entries: tuple[dict[str, Any], ...] = ()
+    watches: tuple[WatchDefinition, ...] = ()
     log_level: str = "info"
     log_json: bool = False
     log_file: str = ""

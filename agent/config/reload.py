@@ -8,6 +8,7 @@ from chowk.agent.config.model import AgentConfig
 
 _RELOADED = frozenset({
     "services", "checks", "node_meta", "dns", "limits", "http", "checks_config", "log_level", "files", "warnings", "extra",
+    "watches",
 })  # fmt: skip
 _FIXED_INSIDE = {
     "dns": ("domain", "alt_domain"),

@@ -41,6 +41,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.sync": ("core", "agent.local", "agent.client"),
     "agent.proxies": ("core", "agent.local", "agent.client", "agent.views", "agent.config.model", "connect"),
     "agent.gossip": ("core",),
+    "agent.watches": ("core", "agent.config.model", "agent.checks"),
     "agent.identity": ("core",),
     "agent.log_stream": ("core",),
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),

@@ -23,12 +23,14 @@ class Asked(NamedTuple):
 
 
 class CannedAgent:
-    """`answers` maps (method, path) to (status, value); a str or bytes value is sent as it is, others as JSON."""
+    """`answers` maps (method, path) to (status, value); a str or bytes value is sent as it is, others as JSON;
+    `headers` are sent with each."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
         self.asked: list[Asked] = []
+        self.headers: dict[str, str] = {}
 
     def on(self, method: str, path: str, value: Any = "", status: int = 200) -> None:
         self.answers[method, path] = (status, value)
@@ -61,6 +63,8 @@ def _handler(agent: list[CannedAgent]) -> type[BaseHTTPRequestHandler]:
             reply = raw if raw is not None else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(reply)))
+            for name, text in agent[0].headers.items():
+                self.send_header(name, text)
             self.end_headers()
             self.wfile.write(reply)
 
