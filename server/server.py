@@ -38,6 +38,7 @@ from chowk.server.rpc import (
     snapshot,
     status,
     streams,
+    txn,
 )  # fmt: skip
 from chowk.server.rpc.board import ClusterBoard
 from chowk.server.rpc.context import ServerContext
@@ -60,6 +61,7 @@ NOUNS = (
     connect_ca,
     members,
     kv,
+    txn,
     session,
     operator,
     snapshot,

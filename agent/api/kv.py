@@ -58,7 +58,7 @@ async def get(request: ApiRequest) -> web.StreamResponse:
         response.headers["Content-Security-Policy"] = "sandbox"
         set_meta(response, reply.meta)
         return response
-    return json_bytes_reply(request, codec.to_json((_pair(reply.entry),)), reply.meta)
+    return json_bytes_reply(request, codec.to_json((pair_of(reply.entry),)), reply.meta)
 
 
 async def put(request: ApiRequest) -> web.Response:
@@ -143,10 +143,11 @@ async def _pages(request: ApiRequest, message: PrefixQuery) -> AsyncGenerator[Pr
 
 
 def _rows(page: PrefixPage) -> Sequence[Any]:
-    return [_text(key) for key in page.keys] or [_pair(entry) for entry in page.entries]
+    return [_text(key) for key in page.keys] or [pair_of(entry) for entry in page.entries]
 
 
-def _pair(entry: KVEntry) -> Pair:
+def pair_of(entry: KVEntry) -> Pair:
+    """The entry as Consul shows it."""
     return Pair(
         lock_index=entry.lock_index,
         key=_text(entry.key),

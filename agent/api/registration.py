@@ -114,7 +114,7 @@ async def deregister(request: ApiRequest) -> web.Response:
     body = await request.json_as(DeregisterBody)
     if not body.node:
         raise bad_request("Must provide node")
-    _refuse_scope(body, body.datacenter, request.context.config().datacenter)
+    refuse_scope(body, body.datacenter, request.context.config().datacenter)
     command = Deregister(node=body.node, service_id=body.service_id, check_id=body.check_id)
     await write(request, CATALOG_WRITE, command)
     return json_reply(request, True)
@@ -122,7 +122,7 @@ async def deregister(request: ApiRequest) -> web.Response:
 
 def register_command(body: RegisterBody, datacenter: str) -> Register:
     """The command that a body asks for. HttpError 400 in Consul's words when it cannot be one."""
-    _refuse_scope(body, body.datacenter, datacenter)
+    refuse_scope(body, body.datacenter, datacenter)
     if not body.node:
         raise bad_request("Must provide node")
     if not body.address and not body.skip_node_update:
@@ -148,11 +148,16 @@ def register_command(body: RegisterBody, datacenter: str) -> Register:
 
 
 def _service(body: ServiceBody, datacenter: str) -> NodeService:
-    _refuse_scope(body, body.datacenter, datacenter)
+    refuse_scope(body, body.datacenter, datacenter)
     if not body.service:
         raise bad_request("Must provide service name (Service.Service) with ID" if body.id else "Missing service name")
     if not 0 <= body.port <= PORT_MAX:
         raise bad_request(f"Invalid port {body.port}: it must be between 0 and {PORT_MAX}")
+    return service_record(body)
+
+
+def service_record(body: ServiceBody) -> NodeService:
+    """What a body says, unchecked."""
     return NodeService(
         kind=body.kind,
         id=body.id or body.service,
@@ -172,7 +177,7 @@ def _service(body: ServiceBody, datacenter: str) -> NodeService:
 
 
 def _check(body: CheckBody, node: Node, service: NodeService | None, datacenter: str) -> HealthCheck:
-    _refuse_scope(body, "", datacenter)
+    refuse_scope(body, "", datacenter)
     if body.node and body.node.lower() != node.node.lower():
         raise bad_request(f'check node "{body.node}" does not match node "{node.node}"')
     if not body.check_id and not body.name:
@@ -180,8 +185,13 @@ def _check(body: CheckBody, node: Node, service: NodeService | None, datacenter:
     if body.status not in STATUSES:
         raise bad_request(f'Invalid check status "{body.status[:64]}": use one of {", ".join(STATUSES)}')
     of_service = service if service is not None and body.service_id == service.id else None
+    return check_record(body, node.node, of_service)
+
+
+def check_record(body: CheckBody, node: str, of_service: NodeService | None = None) -> HealthCheck:
+    """What a body says, unchecked; it lacks of its service what stands in that."""
     return HealthCheck(
-        node=node.node,
+        node=node,
         check_id=body.check_id or body.name,
         name=body.name or body.check_id,
         status=body.status,
@@ -198,7 +208,8 @@ def _check(body: CheckBody, node: Node, service: NodeService | None, datacenter:
     )
 
 
-def _refuse_scope(body: Scoped, asked: str, datacenter: str) -> None:
+def refuse_scope(body: Scoped, asked: str, datacenter: str) -> None:
+    """Refuse another namespace, partition or peer, and with `asked` another datacenter."""
     for value, name in ((body.namespace, "Namespaces"), (body.partition, "Admin partitions")):
         if value not in ("", "default"):
             raise bad_request(f"{name} are not supported")

@@ -27,6 +27,7 @@ from chowk.agent.api import (
     session,
     snapshot,
     status,
+    txn,
 )
 from chowk.agent.api.route import Route
 
@@ -52,5 +53,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *events.ROUTES,
     *kv.ROUTES,
     *session.ROUTES,
+    *txn.ROUTES,
     *acl.ROUTES,
 )

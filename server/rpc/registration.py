@@ -1,4 +1,5 @@
-"""Checks a registration before it is proposed, and completes it as Consul does. Pure; called by `server.rpc.catalog`."""
+"""Checks a registration before it is proposed, and completes it as Consul does. Pure; called by `server.rpc.catalog`,
+and by `server.rpc.txn` for the parts that stand alone."""
 
 from __future__ import annotations
 
@@ -26,11 +27,17 @@ def checked_registration(store: Store, command: Register, datacenter: str) -> Re
     if not command.node.address and key not in store.nodes:
         raise InvalidRequest("Missing node registration")
     if not command.skip_node_update or key not in store.nodes:
-        _check_node(store, command.node)
-    service = _checked_service(command.service) if command.service is not None else None
+        check_node(store, command.node)
+    service = checked_service(command.service) if command.service is not None else None
     if len(command.checks) > limits.CHECKS_MAX:
         raise InvalidRequest(f"a registration takes at most {limits.CHECKS_MAX} checks")
-    checks = tuple(_checked_check(store, check, command.node.node, service) for check in command.checks)
+    checks = tuple(checked_check(store, check, command.node.node) for check in command.checks)
+    for check in checks:
+        of_this = service is not None and service.id == check.service_id
+        if check.service_id and not of_this and (key, check.service_id) not in store.services:
+            raise InvalidRequest(
+                f'Missing service registration: check "{check.check_id}" is of service "{check.service_id}"'
+            )
     node = msgspec.structs.replace(command.node, datacenter=datacenter, create_index=0, modify_index=0)
     return msgspec.structs.replace(command, node=node, service=service, checks=checks)
 
@@ -41,7 +48,8 @@ def check_deregistration(command: Deregister) -> None:
         raise InvalidRequest("Must provide node")
 
 
-def _check_node(store: Store, node: Node) -> None:
+def check_node(store: Store, node: Node) -> None:
+    """InvalidRequest when the node may not be written, or its name is another's that lives."""
     limits.check_node_name(node.node)
     limits.check_address(node.address, "node address")
     limits.check_meta(node.meta, "Node")
@@ -67,7 +75,8 @@ def _alive(store: Store, key: str) -> bool:
     return serf is not None and serf.status != CRITICAL
 
 
-def _checked_service(service: NodeService) -> NodeService:
+def checked_service(service: NodeService) -> NodeService:
+    """The service as it will be applied. InvalidRequest with the reason when it may not be."""
     if not service.service:
         raise InvalidRequest("Must provide service name (Service.Service) when service ID is provided")
     service = msgspec.structs.replace(service, id=service.id or service.service, create_index=0, modify_index=0)
@@ -155,7 +164,8 @@ def _place_text(place: tuple[str, int] | str) -> str:
     return place if isinstance(place, str) else f"{place[0]}:{place[1]}"
 
 
-def _checked_check(store: Store, check: HealthCheck, node: str, service: NodeService | None) -> HealthCheck:
+def checked_check(store: Store, check: HealthCheck, node: str) -> HealthCheck:
+    """The check as it will be applied; whether its service exists is not looked at. InvalidRequest when it may not be."""
     check_id = check.check_id or check.name
     if not check_id:
         raise InvalidRequest("Must provide check ID or name")
@@ -174,7 +184,4 @@ def _checked_check(store: Store, check: HealthCheck, node: str, service: NodeSer
     if len(siblings) >= limits.CHECKS_MAX and (node.lower(), check_id) not in siblings:
         raise InvalidRequest(f"a service, and a node by itself, takes at most {limits.CHECKS_MAX} checks")
     check_free(check.definition, f"Definition of check {check_id}")
-    of_this = service is not None and service.id == check.service_id
-    if check.service_id and not of_this and (node.lower(), check.service_id) not in store.services:
-        raise InvalidRequest(f'Missing service registration: check "{check_id}" is of service "{check.service_id}"')
     return msgspec.structs.replace(check, node=node, check_id=check_id, status=status, create_index=0, modify_index=0)

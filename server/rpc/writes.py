@@ -41,6 +41,13 @@ class Writes:
             raise InvalidRequest("a write needs a sequence number that is not negative")
 
     async def propose(self, command: AnyCommand, client: str = "", sequence: int = 0) -> WriteReply:
+        """As `apply`, of a command whose result is no more than whether it was done."""
+        result = await self.apply(command, client, sequence)
+        if result.value is not None:
+            raise InternalError(str(result.value))
+        return WriteReply(index=result.index, ok=result.ok)
+
+    async def apply(self, command: AnyCommand, client: str = "", sequence: int = 0) -> Applied:
         """Replicate and apply. TooLarge, NoLeader, TooManyRequests, NotYet: not written; OutcomeUnknown: perhaps."""
         version = command.version
         self._check_releases(command, version)
@@ -60,9 +67,7 @@ class Writes:
             raise InternalError(f"an entry was applied with a result of type {type(result).__name__}")
         if result.value == FORGOTTEN:
             raise OutcomeUnknown(FORGOTTEN)
-        if result.value is not None:
-            raise InternalError(str(result.value))
-        return WriteReply(index=result.index, ok=result.ok)
+        return result
 
     def _check_releases(self, command: AnyCommand, version: int) -> None:
         """NotYet while a member runs a release that cannot apply `command`: it would have to stop. What a snapshot holds may

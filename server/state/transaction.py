@@ -42,6 +42,7 @@ from chowk.core.records.operation import (
     verb_problem,
 )
 from chowk.server.state import catalog, kv, queries
+from chowk.server.state.changed import ALL_NODES
 from chowk.server.state.changes import Changes
 from chowk.server.state.kv_table import key_topic, prefix_topic
 from chowk.server.state.rehearsal import rehearsal
@@ -93,7 +94,7 @@ def _topic(operation: Operation) -> Topic:
         case KeyOperation():
             return (prefix_topic if operation.verb == GET_TREE else key_topic)(operation.key)
         case NodeOperation():
-            return queries.node_topic(operation.node.node)
+            return ALL_NODES if operation.node.id else queries.node_topic(operation.node.node)
         case ServiceOperation():
             return queries.node_services_topic(operation.node)
         case CheckOperation():
