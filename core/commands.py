@@ -12,6 +12,7 @@ import msgspec
 from chowk.core.records.ca import CAConfiguration, CARoot
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import AnyConfigEntry, SourceIntention
+from chowk.core.records.coordinate import NodeCoordinate
 from chowk.core.records.node import Node
 from chowk.core.records.operation import Operation
 from chowk.core.records.prepared_query import PreparedQuery
@@ -23,7 +24,7 @@ COMMANDS_VERSION: Final = 3
 """What this release can apply. It grows by one with every release that has a new command, or a new field in one or in a
 record that one carries: a server that passed over either would differ from the others for ever, and nobody would see it.
 1: the catalog, intentions, config entries, CA, autopilot, KV and snapshots. 2: sessions, and the locks they hold. 3:
-transactions, prepared queries."""
+transactions, prepared queries, coordinates."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=False, tag_field="t"):
@@ -200,6 +201,13 @@ class DeletePreparedQuery(Command, frozen=True, kw_only=True, tag="query-delete"
     since: ClassVar[int] = 3
 
 
+class UpdateCoordinates(Command, frozen=True, kw_only=True, tag="coordinates"):
+    """Note where nodes are in the network; those that are not in the catalog are passed over."""
+
+    coordinates: tuple[NodeCoordinate, ...]
+    since: ClassVar[int] = 3
+
+
 AnyCommand = (
     Register
     | Deregister
@@ -221,6 +229,7 @@ AnyCommand = (
     | Transaction
     | SetPreparedQuery
     | DeletePreparedQuery
+    | UpdateCoordinates
 )
 
 

@@ -30,12 +30,12 @@ class Coordinate(Record, frozen=True, kw_only=True):
     def rtt_s(self, other: Coordinate) -> float:
         """The estimated round-trip time between two valid coordinates, in seconds."""
         raw_s = self.raw_rtt_s(other)
-        adjusted_s = raw_s + self.adjustment + other.adjustment
+        adjusted_s = raw_s + (self.adjustment + other.adjustment)
         return adjusted_s if adjusted_s > 0 else raw_s
 
     def raw_rtt_s(self, other: Coordinate) -> float:
         """The same without the adjustments."""
-        return math.dist(self.vec, other.vec) + self.height + other.height
+        return math.dist(self.vec, other.vec) + (self.height + other.height)
 
     @property
     def problem(self) -> str:

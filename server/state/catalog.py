@@ -9,7 +9,7 @@ from chowk.core.events import Topic
 from chowk.core.records.check import CRITICAL, HealthCheck
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
-from chowk.server.state import session
+from chowk.server.state import coordinates, session
 from chowk.server.state.changed import ANY_CHECK, NODE
 from chowk.server.state.changes import Changes
 from chowk.server.state.store import Key, Store, stamped
@@ -109,6 +109,7 @@ def _remove_node(store: Store, changes: Changes, key: str) -> None:
         return
     changes.touch_node(key)
     session.end_of_node(store, changes, key)
+    coordinates.drop(store, changes, key)
     for row in list(store.services_of_node.get(key, ())):
         _remove_service(store, changes, row)
     for row in list(store.checks_of_node.get(key, ())):

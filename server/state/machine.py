@@ -32,12 +32,13 @@ from chowk.core.commands import (
     SetSystemMetadata,
     StageRestore,
     Transaction,
+    UpdateCoordinates,
     UpsertConfigEntry,
     UpsertIntention,
 )  # fmt: skip
 from chowk.core.events import Event, Topic
 from chowk.core.records.operation import Outcome
-from chowk.server.state import authority, catalog, entries, kv, prepared_query, restore, session
+from chowk.server.state import authority, catalog, coordinates, entries, kv, prepared_query, restore, session
 from chowk.server.state.changes import Changes
 from chowk.server.state.sessions import Forgotten
 from chowk.server.state.snapshot import freeze, thaw
@@ -113,6 +114,8 @@ def _perform(store: Store, changes: Changes, command: AnyCommand) -> bool | str 
             return session.create_session(store, changes, command)
         case DestroySession():
             session.destroy_session(store, changes, command)
+        case UpdateCoordinates():
+            coordinates.update(store, changes, command)
         case Register():
             catalog.register(store, changes, command)
         case Deregister():

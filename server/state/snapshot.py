@@ -18,6 +18,7 @@ from chowk.core.records.base import Indexed
 from chowk.core.records.ca import CAConfiguration, CARoot
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import AnyConfigEntry
+from chowk.core.records.coordinate import NodeCoordinate
 from chowk.core.records.kv import KVEntry
 from chowk.core.records.node import Node
 from chowk.core.records.prepared_query import PreparedQuery
@@ -105,6 +106,7 @@ def freeze(store: Store) -> Callable[[], Iterable[bytes]]:
         "kv-delays": [(key, *delay) for key, delay in store.kv.delays.items()],
         "kv-sessions": list(store.session_table.records.values()),
         "prepared-queries": list(store.prepared_queries.records.values()),
+        "coordinates": list(store.coordinates.values()),
         "restore": store.staging.rows() if store.staging is not None else (),
     }
     return lambda: _encode(header, tables)
@@ -259,6 +261,9 @@ def _load(store: Store, section: Section, virtual_ip_last: int, index: int | Non
         case "prepared-queries":
             for query in _rows(section, PreparedQuery):
                 store.prepared_queries.put(_stamped(query, index))
+        case "coordinates":
+            for coordinate in _rows(section, NodeCoordinate):
+                store.coordinates[_known(store, coordinate.node.lower())] = coordinate
         case "restore":
             for id, at, data in _rows(section, _Piece):
                 if store.staging is None:

@@ -16,6 +16,7 @@ from chowk.core.records.base import Indexed
 from chowk.core.records.ca import CAConfiguration, CARoot, CARoots
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import AnyConfigEntry
+from chowk.core.records.coordinate import NodeCoordinate
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
@@ -59,6 +60,7 @@ class Store:
         self.tallies: dict[str, Tally] = {}
         self.spellings: dict[str, dict[str, None]] = {}
         self.entries: dict[Key, AnyConfigEntry] = {}
+        self.coordinates: dict[str, NodeCoordinate] = {}
         self.roots: tuple[CARoot, ...] = ()
         self.roots_index = 0
         self.ca_configuration: CAConfiguration | None = None
@@ -190,7 +192,16 @@ class Store:
         """Those that grow with the rows, but for who wrote what (`sessions`), which a restore keeps."""
         indexes = (self.services_of_node, self.checks_of_node, self.checks_of_service, self.by_service, self.by_mesh,
                    self.by_address, self.tallies, self.spellings, self.node_ids)  # fmt: skip
-        return [self.nodes, self.services, self.checks, self.entries, *indexes, *self.kv.tables(), self.changed.table()]
+        return [
+            self.nodes,
+            self.services,
+            self.checks,
+            self.entries,
+            self.coordinates,
+            *indexes,
+            *self.kv.tables(),
+            self.changed.table(),
+        ]
 
     def _last_changed(self, topic: Topic) -> int:
         if topic.kind == KEY:

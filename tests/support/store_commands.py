@@ -23,6 +23,7 @@ from chowk.core.commands import (
     SetPreparedQuery,
     SetSystemMetadata,
     Transaction,
+    UpdateCoordinates,
     UpsertConfigEntry,
     UpsertIntention,
 )
@@ -37,6 +38,7 @@ from chowk.core.records.config_entry import (
     ServiceIntentions,
     SourceIntention,
 )
+from chowk.core.records.coordinate import Coordinate, NodeCoordinate
 from chowk.core.records.node import Node
 from chowk.core.records.operation import (
     CATALOG_VERBS,
@@ -151,6 +153,15 @@ prepared_queries = st.builds(
     template=st.builds(QueryTemplate, type=st.sampled_from(("", NAME_PREFIX_MATCH, "nonsense"))),
     service=st.builds(QueryService, service=st.sampled_from(("web", "${name.suffix}", "${"))),
 )
+coordinates = st.builds(
+    NodeCoordinate,
+    node=st.sampled_from((*NODE_NAMES, "nobody")),
+    coord=st.builds(
+        Coordinate,
+        vec=st.sampled_from(((0.0,) * 8, (0.25,) * 8, (0.5,), (float("nan"),) * 8)),
+        height=st.sampled_from((0.0, 0.125, float("inf"))),
+    ),
+)
 commands: st.SearchStrategy[AnyCommand] = st.one_of(
     st.builds(
         Register,
@@ -183,6 +194,7 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
     transactions,
     st.builds(SetPreparedQuery, query=prepared_queries, must_exist=st.booleans()),
     st.builds(DeletePreparedQuery, id=st.sampled_from(UUIDS[1:])),
+    st.builds(UpdateCoordinates, coordinates=st.lists(coordinates, max_size=3).map(tuple)),
 )
 envelopes = st.builds(
     Envelope,
