@@ -51,13 +51,15 @@ CONSISTENT = "consistent"
 
 
 class QueryOptions(Message, frozen=True, kw_only=True):
-    """How a read is done. `datacenter` "" means the server's own."""
+    """How a read is done. `datacenter` "" means the server's own. `near` names a node: what is of nodes comes nearest to it
+    first, as round-trip times go, where that is known."""
 
     datacenter: str = ""
     min_index: int = 0
     max_wait_s: float = 300.0
     consistency: str = DEFAULT
     token: str = ""
+    near: str = ""
 
 
 class QueryMeta(Message, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from chowk.core.runtime.rpc.listener import RpcListener
 from chowk.core.runtime.rpc.tcp import TcpListener, dial_tcp
 from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import ServerOptions
+from chowk.server.leader.coordinates import CoordinateUpdates
 from chowk.server.leader.leadership import LeaderContext, Leadership
 from chowk.server.leader.session_ttl import SessionTTL
 from chowk.server.port import Consensus, PeerNetwork
@@ -29,6 +30,8 @@ from chowk.server.rpc import (
     catalog,
     config_entry,
     connect_ca,
+    coordinate,
+    discovery_chain,
     health,
     intention,
     kv,
@@ -59,6 +62,8 @@ NOUNS = (
     intention,
     config_entry,
     connect_ca,
+    discovery_chain,
+    coordinate,
     members,
     kv,
     txn,
@@ -131,6 +136,9 @@ class Server:
         session_ttl = SessionTTL(machine, writes, clock)
         session_ttl.serve(self.context)
         self.duties.add(session_ttl)
+        coordinate_updates = CoordinateUpdates(writes, clock)
+        coordinate_updates.serve(self.context)
+        self.duties.add(coordinate_updates)
         self._listener = RpcListener(Path(options.socket_path), gate.endpoints)
         self.tcp: TcpListener | None = None
         if self.identity is not None:

@@ -34,6 +34,7 @@ from chowk.server.rpc.context import ServerContext
 from chowk.server.rpc.registration import check_deregistration, checked_registration
 from chowk.server.state import queries
 from chowk.server.state.changed import ALL_NODES, ALL_SERVICES, ANY_INSTANCE
+from chowk.server.state.coordinates import nearest_first
 from chowk.server.state.store import Store
 
 
@@ -63,7 +64,12 @@ async def _datacenters(context: ServerContext, _request: Empty) -> DatacentersRe
 
 
 async def _nodes(context: ServerContext, request: Read) -> NodesReply:
-    meta, found = await context.reads.run(request.options, (ALL_NODES,), queries.nodes)
+    near = request.options.near
+    meta, found = await context.reads.run(
+        request.options,
+        (ALL_NODES,),
+        lambda store: nearest_first(store, near, queries.nodes(store), lambda node: node.node),
+    )
     return NodesReply(meta=meta, nodes=found)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from chowk.core.errors import InvalidRequest
 from chowk.core.events import Topic
 from chowk.core.records.check import STATUSES, HealthCheck
+from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
 from chowk.core.requests import (
     HEALTH_INSTANCES,
@@ -22,6 +23,7 @@ from chowk.core.requests import (
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state import queries
 from chowk.server.state.changed import ANY_CHECK
+from chowk.server.state.coordinates import nearest_first
 from chowk.server.state.store import Store
 
 
@@ -37,9 +39,12 @@ async def _instances(context: ServerContext, query: InstancesQuery) -> Instances
     if not query.name:
         raise InvalidRequest("Missing service name")
     topic = queries.health_topic(query.name, connect=query.connect)
-    meta, found = await context.reads.run(
-        query.options, (topic,), lambda store: queries.instances(store, query.name, connect=query.connect)
-    )
+
+    def read(store: Store) -> tuple[ServiceInstance, ...]:
+        found = queries.instances(store, query.name, connect=query.connect)
+        return nearest_first(store, query.options.near, found, lambda instance: instance.node.node)
+
+    meta, found = await context.reads.run(query.options, (topic,), read)
     return InstancesReply(meta=meta, instances=found)
 
 
@@ -70,7 +75,7 @@ async def _checks(
     """The checks, with the nodes they are of as these were at the same moment."""
 
     def read_both(store: Store) -> tuple[tuple[HealthCheck, ...], tuple[Node, ...]]:
-        checks = read(store)
+        checks = nearest_first(store, request.options.near, read(store), lambda check: check.node)
         return checks, queries.nodes_of(store, checks)
 
     meta, (checks, nodes) = await context.reads.run(request.options, (topic,), read_both)
