@@ -19,6 +19,7 @@ from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 from chowk.core.server_options import RaftTuning
 from chowk.server.driver.applied import Applied
+from chowk.server.driver.news import HeldNews
 from chowk.server.driver.proposals import Proposals
 from chowk.server.driver.reads import Reads
 from chowk.server.driver.snapshots import Snapshots
@@ -58,6 +59,7 @@ class Engine:
         self.clock = clock
         self.settings = settings
         self.transport: Transport = NoTransport()
+        self._news = HeldNews(lambda message: self.transport.send(message), lambda: self.transport.flush())
         self.tasks = TaskOwner("consensus", lambda _task, error: self.fail(error))
         self.writer = LogWriter(storage, self.tasks, self._written, self._installed, self.fail)
         self.snapshots = Snapshots(storage, tuning, clock)
@@ -185,14 +187,15 @@ class Engine:
             if isinstance(message, InstallSnapshot):
                 self.tasks.spawn(self._send_snapshot(message), "send-snapshot")
             else:
-                self.transport.send(message)
+                self._news.pass_on(message)
         self.transport.flush()
-        self.writer.write(effects.persists)
         self._apply(effects.committed)
         self.reads.answer(effects.reads)
         self._announce(core.leads and self.applied.index >= core.term_start)
         self.applied.wake()
         self._consider_snapshot()
+        # Last: the thread that writes could do nothing before this one lets go of the interpreter's lock, but wake and wait.
+        self.writer.write(effects.persists)
 
     def _written(self, sequence: int) -> None:
         self.core.persisted(sequence, self.clock.now())

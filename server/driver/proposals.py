@@ -30,17 +30,17 @@ class Proposals:
 
     async def result(self, index: int, term: int, timeout_s: float) -> object:
         """What applying the entry at `index` gives. NoLeader: another took its place; OutcomeUnknown: perhaps it did."""
-        waiter: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[object] = loop.create_future()
         _term, replaced = self._waiting.get(index, (0, None))
         if replaced is not None and not replaced.done():
             replaced.set_exception(NoLeader("the entry was replaced before it was committed"))
         self._waiting[index] = mine = (term, waiter)
+        timer = loop.call_later(timeout_s, _expire, waiter, timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await waiter
-        except TimeoutError as error:
-            raise OutcomeUnknown(f"the write was not acknowledged in {timeout_s:g} s") from error
+            return await waiter
         finally:
+            timer.cancel()
             if self._waiting.get(index) is mine:
                 del self._waiting[index]
 
@@ -58,3 +58,8 @@ class Proposals:
         for _term, waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(error)
+
+
+def _expire(waiter: asyncio.Future[object], timeout_s: float) -> None:
+    if not waiter.done():
+        waiter.set_exception(OutcomeUnknown(f"the write was not acknowledged in {timeout_s:g} s"))

@@ -77,7 +77,9 @@ class Local:
         if origin.id == self.member.id:
             raise self.refuse("double", peer.name, self.double(origin.address, self.member.address))
         known = self.engine.core.configuration.member(origin.id)
-        if known is not None and origin.address not in (known.address, self.address_of(known)):
+        if known is None or origin.address == known.address:
+            return
+        if origin.address != self.address_of(known):
             raise self.refuse("double", peer.name, self.double(origin.address, known.address, origin.id))
 
     def address_of(self, member: Member) -> str:

@@ -129,9 +129,7 @@ class SegmentLog:
             self._begin_segment(entries[0].index)
         last = self._segments[-1]
         data = segment.frame(entries, last.salt)
-        file = self._open_file()
-        file.write(data)
-        file.sync()
+        self._open_file().write_durably(data)
         last.size += len(data)
         self._last_index = entries[-1].index
         last.last_index = max(last.last_index, self._last_index)
