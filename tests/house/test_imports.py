@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 # room -> the rooms it may import besides itself; the longest matching name decides.
-CONNECT_CORES = ("connect.ca", "connect.intentions", "connect.balance", "connect.limits", "connect.snapshot")
+CONNECT_CORES = ("connect.ca", "connect.intentions", "connect.balance", "connect.limits", "connect.snapshot", "connect.chain")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
     "server.raft": (),
@@ -29,6 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "connect.control": ("core", "connect.snapshot"),
     "connect.ca": ("core", "connect.snapshot"),
     "connect.intentions": ("core",),
+    "connect.chain": ("core",),
     "connect.balance": ("core", "connect.snapshot"),
     "connect.limits": ("core",),
     "connect.proxy": ("core", "connect.control", *CONNECT_CORES),
