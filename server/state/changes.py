@@ -113,6 +113,8 @@ class Changes:
 
     def finish(self) -> tuple[tuple[Event, ...], frozenset[Topic]]:
         """The events, ordered, and every topic that changed; the store's last-changed indexes are brought up to date."""
+        if self._is_of_keys_alone():
+            return (), frozenset(self._keys)
         gone = self._gone
         events = sorted(
             (
@@ -131,6 +133,13 @@ class Changes:
             self._store.changed.mark_gone(topic, self.index)
         topics.update(self._keys)
         return tuple(events), frozenset(topics)
+
+    def _is_of_keys_alone(self) -> bool:
+        """Most writes are: keys have no events, and are marked in their own table."""
+        return not (
+            self._nodes or self._instances or self._summaries or self._entries or self._queries
+            or self._topics or self._gone or self._roots_before
+        )  # fmt: skip
 
     def _event(self, topic: Topic, key: str, payload: Payload | None) -> Event:
         return Event(topic=topic, key=key, index=self.index, payload=payload)
