@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from chowk.connect.proxy.launcher_client import LauncherClient
+from chowk.connect.proxy.launcher_client import ExitCallback, LauncherClient
 from chowk.core.errors import Unavailable
 from support.mesh_rig import FakeAgent, MeshCA, client_snapshot, server_snapshot, start_launcher, until
 from support.proxy_rig import App, free_port, refused, talk
@@ -31,6 +31,16 @@ def state_of(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
         return "gone"
+
+
+async def connect(folder: Path, on_exit: ExitCallback | None = None) -> LauncherClient:
+    """As soon as it listens: its socket has a name a moment before."""
+    for _ in range(500):
+        try:
+            return await LauncherClient.connect(folder / "launcher.sock", on_exit)
+        except Unavailable:
+            await asyncio.sleep(0.01)
+    raise AssertionError("no launcher")
 
 
 class Host:
@@ -52,7 +62,7 @@ class Host:
         public = free_port()
         self.agent.publish(server_snapshot(self.agent.ca, "api", public, self.app.port))
         self.agent.publish(client_snapshot(self.agent.ca, "web", "api", self.upstream, [public]))
-        self.client = await self.connect()
+        self.client = await connect(self.folder, self.told)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -65,15 +75,8 @@ class Host:
         self.process.wait()
         self.process.stdin.close()
 
-    async def connect(self) -> LauncherClient:
-        for _ in range(500):
-            try:
-                return await LauncherClient.connect(
-                    self.folder / "launcher.sock", lambda *told: self.exits.append(told)
-                )
-            except Unavailable:
-                await asyncio.sleep(0.01)
-        raise AssertionError("no launcher")
+    def told(self, name: str, pid: int, status: int) -> None:
+        self.exits.append((name, pid, status))
 
     async def launch(self, service: str) -> int:
         pid = await self.client.launch(f"{service}-proxy")
@@ -150,7 +153,7 @@ def test_launcher_and_proxies_outlive_a_killed_agent(tmp_path):
             again.snapshots = host.agent.snapshots
             host.agent = again
             await again.start()
-            host.client = await host.connect()
+            host.client = await connect(host.folder, host.told)
             await until(lambda: {attach.pid for attach in again.attached} == set(pids), "adopted", 2)
             assert {one.pid for one in await host.client.list()} == set(pids)
 
@@ -170,7 +173,7 @@ def test_proxies_outlive_a_killed_launcher_and_a_new_one_takes_its_socket(exit_w
             host.process.stdin.close()
             await host.works()
             host.process = start_launcher(tmp_path, exit_with_parent=False)
-            host.client = await host.connect()
+            host.client = await connect(host.folder, host.told)
             assert await host.client.list() == ()
 
     uvloop.run(run())
@@ -248,8 +251,7 @@ def test_proxies_end_with_a_killed_parent_even_when_their_launcher_was_killed_be
         launcher = int(await parent.stdout.readline())
         port = free_port()
         agent.publish(server_snapshot(agent.ca, "api", port, 1))
-        await until(lambda: (tmp_path / "launcher.sock").exists(), "launcher listens")
-        client = await LauncherClient.connect(tmp_path / "launcher.sock")
+        client = await connect(tmp_path)
         proxy = await client.launch("api-proxy")
         await until(lambda: agent.attached, "attached")
         os.kill(launcher, signal.SIGKILL)
