@@ -99,7 +99,8 @@ def _alive(store: Store, member: Member, datacenter: str, is_shared: bool) -> Re
     service = _service(member)
     known = store.services.get((key, SERVICE))
     if node is not None and _is_of(store, member):
-        if service is None and known is not None and known.service == SERVICE and _managed(store, key):
+        # A server without a port (-dev) offers the service all the same: `own_node` sees to that.
+        if not member.is_server and known is not None and known.service == SERVICE and _managed(store, key):
             return Deregister(node=node.node, service_id=SERVICE)
         check = store.checks.get((key, SERF_HEALTH_ID))
         is_served = service is None or (known is not None and known.port == service.port)

@@ -63,6 +63,13 @@ def test_a_server_at_another_port_and_a_node_that_is_no_server_any_more_are_put_
     assert not store.services
 
 
+def test_the_service_of_a_server_without_a_port_is_nobodys_to_take_away() -> None:
+    store = settled(member("s1"))
+    write(store, Register(node=store.nodes["s1"], service=NodeService(id="consul", service="consul", port=-1)))
+    assert asked(store, member("s1", tags={"role": "consul"})).writes == ()
+    assert asked(store, member("s1")).writes == (Deregister(node="s1", service_id="consul"),)
+
+
 def test_what_an_agent_registered_of_its_node_stays_as_it_is() -> None:
     store = Store()
     rich = Node(id=ID.format(1), node="Web1", address="127.0.0.9", meta={"rack": "a"}, tagged_addresses={"lan": "::1"})
