@@ -252,6 +252,7 @@ class Agent:
                 leave=self.leave,
                 members=self.members,
                 gossip=self.cluster.gossip,
+                certificate_ends=lambda: self.cluster.certificate_ends_at_s,
                 rng=self._rng,
             )
             self.http = ApiServer(make_app(context), config.addresses.http, config.ports.http)

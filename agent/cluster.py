@@ -108,6 +108,11 @@ class Cluster:
         if self.gossip is not None and not await self.gossip.leave(timeout_s):
             log.warning("not every member may know that this agent leaves", waited_s=timeout_s)
 
+    @property
+    def certificate_ends_at_s(self) -> float | None:
+        """When the certificate that this agent shows to others ends (Unix); None while it has none."""
+        return self._identity.ends_at_s
+
     def members(self) -> list[Member]:
         """Every member; none without gossip."""
         return self.gossip.members() if self.gossip is not None else []

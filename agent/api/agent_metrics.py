@@ -15,6 +15,14 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from chowk.agent.api.agent_certificates import (
+    CLUSTER,
+    INTERMEDIATE,
+    LEAF,
+    ROOT,
+    CertificateLife,
+    known_certificates,
+)
 from chowk.agent.api.agent_self import format_wall, server_stats
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.replies import json_reply
@@ -30,9 +38,12 @@ PROXY_STATES: Final = ("running", "starting", "manual", "unlaunched")
 class AgentCollector:
     """The gauges of one agent, and its server's event loop; made anew for each request."""
 
-    def __init__(self, context: ApiContext, server: dict[str, dict[str, str]]) -> None:
+    def __init__(
+        self, context: ApiContext, server: dict[str, dict[str, str]], certificates: tuple[CertificateLife, ...]
+    ) -> None:
         self._context = context
         self._server = server
+        self._certificates = certificates
 
     def collect(self) -> Iterator[Metric]:
         """Called by prometheus-client."""
@@ -46,6 +57,7 @@ class AgentCollector:
         states = Counter(proxy.state for proxy in proxies)
         yield _labelled("chowk_agent_proxies", "Sidecars of this agent by state.", "state", PROXY_STATES, states)
         yield from self._gossip()
+        yield from self._expiry()
         yield from _loop("agent", self._context.lag.stats())
         yield from _loop("server", self._server.get("server_loop", {}))
         reports = [proxy.report for proxy in proxies if proxy.report is not None]
@@ -55,6 +67,26 @@ class AgentCollector:
             ("handshake_failures_total", "TLS handshakes that failed, since the sidecars' start."),
         ):
             yield _gauge(f"chowk_proxies_{name}", text, sum(getattr(report, name) for report in reports))
+
+    def _expiry(self) -> Iterator[Metric]:
+        """Seconds until certificates end, under Consul's names; of several the one that ends first."""
+        found = self._certificates
+        active = [each for each in found if each.active]
+        roots = [each for each in active if each.type == ROOT]
+        for name, text, certificates in (
+            ("mesh_active_root_ca_expiry", "the mesh's active root", roots),
+            # Without an intermediate, the root itself signs.
+            (
+                "mesh_active_signing_ca_expiry",
+                "the certificate that signs leaves",
+                [each for each in active if each.type == INTERMEDIATE] or roots,
+            ),
+            ("leaf_certs_cert_expiry", "the leaf here that ends first", [each for each in found if each.type == LEAF]),
+            ("agent_tls_cert_expiry", "this agent's own certificate", [each for each in found if each.type == CLUSTER]),
+        ):
+            if certificates:
+                left_s = min(certificates, key=lambda each: each.ends_s).left_s(self._context.clock.wall())
+                yield _gauge(f"chowk_{name}", f"Seconds until {text} ends.", round(left_s, 3))
 
     def _gossip(self) -> Iterator[Metric]:
         if self._context.gossip is None:
@@ -77,7 +109,8 @@ class AgentCollector:
 
 async def metrics(request: ApiRequest) -> web.Response:
     """All metrics."""
-    collector = AgentCollector(request.context, await server_stats(request.context))
+    context = request.context
+    collector = AgentCollector(context, await server_stats(context), await known_certificates(context))
     if request.query.get("format") == "prometheus":
         registry = CollectorRegistry(auto_describe=False)
         registry.register(collector)

@@ -82,6 +82,7 @@ class ApiContext:
     leave: Callable[[], Awaitable[None]] | None = None
     gossip: GossipPort | None = None
     members: Callable[[], Sequence[dict[str, Any]]] = tuple
+    certificate_ends: Callable[[], float | None] = lambda: None
     rng: Random = field(default_factory=Random)
     lag: LagTally = field(default_factory=LagTally)
 

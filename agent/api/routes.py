@@ -6,6 +6,7 @@ from typing import Final
 
 from chowk.agent.api import (
     acl,
+    agent_certificates,
     agent_checks,
     agent_cluster,
     agent_connect,
@@ -25,6 +26,7 @@ from chowk.agent.api import (
     keyring,
     kv,
     operator,
+    prepared_queries,
     registration,
     session,
     snapshot,
@@ -39,6 +41,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *agent_checks.ROUTES,
     *agent_self.ROUTES,
     *agent_metrics.ROUTES,
+    *agent_certificates.ROUTES,
     *agent_monitor.ROUTES,
     *agent_cluster.ROUTES,
     *agent_connect.ROUTES,
@@ -58,5 +61,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *kv.ROUTES,
     *session.ROUTES,
     *txn.ROUTES,
+    *prepared_queries.ROUTES,
     *acl.ROUTES,
 )

@@ -73,6 +73,11 @@ class LeafCache:
         held.used_at = self._clock.now()
         return held.leaf
 
+    def held(self) -> tuple[LeafCertificate, ...]:
+        """The leaves that are held now, by service, without their keys."""
+        leaves = (self._held[service].leaf for service in sorted(self._held))
+        return tuple(msgspec.structs.replace(leaf, private_key_pem="") for leaf in leaves)
+
     async def wait_newer(self, service: str, index: int, timeout_s: float) -> LeafCertificate:
         """The leaf as soon as its modify_index is over `index`, or after `timeout_s` as it is."""
         await self.leaf(service)

@@ -51,6 +51,11 @@ class ClusterIdentity:
         """Whether connections are to be TLS."""
         return bool(self._keys)
 
+    @property
+    def ends_at_s(self) -> float | None:
+        """When this process's certificate ends (Unix); None while it has none in memory."""
+        return self._contexts.renew_at_s + LIFE_S / 2 if self._contexts is not None else None
+
     def set_keys(self, keys: tuple[str, ...]) -> None:
         """Use these from now on. ValueError for a key that is not base64, and for none where there were some: encryption
         is never switched off in a running cluster.

@@ -1,0 +1,147 @@
+"""`GET /v1/agent/metrics/certificates`: every certificate this agent knows or holds, and how long it lives. No key is shown.
+
+Answered from memory, also when every server is gone. Called by `agent_metrics` too, for the gauges.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from aiohttp import web
+from cryptography import x509
+
+from chowk.agent.api.context import ApiContext
+from chowk.agent.api.replies import json_reply
+from chowk.agent.api.request import ApiRequest
+from chowk.agent.api.route import Route
+from chowk.core.errors import ChowkError
+from chowk.core.events import ROOTS, RootsItem, Topic
+from chowk.core.records.ca import CARoots
+from chowk.core.runtime.rpc.trust import LIFE_S as CLUSTER_LIFE_S
+
+ROOT: Final = "root"
+INTERMEDIATE: Final = "intermediate"
+LEAF: Final = "leaf"
+CLUSTER: Final = "agent"
+TYPES: Final = (ROOT, INTERMEDIATE, LEAF, CLUSTER)
+
+DAY_S: Final = 86_400.0
+WARNING_DAYS: Final = 30
+CRITICAL_DAYS: Final = 7
+WARNING_PART: Final = 0.25
+CRITICAL_PART: Final = 0.10
+"""A certificate that lives shorter than months is judged by the part of its life that is left, not by days."""
+SIDECAR_LIFE_S: Final = 72 * 3600.0
+"""Of a leaf whose begin its sidecar does not tell."""
+SEVERITIES: Final = ("ok", "warning", "critical")
+ROOTS_S: Final = 1.0
+"""How long the roots are waited for when no view of them is open yet."""
+
+
+class CertificateLife(NamedTuple):
+    """One certificate. Times are Unix seconds; `active` is false of a root that signs no more."""
+
+    type: str
+    name: str
+    begins_s: float
+    ends_s: float
+    active: bool = True
+
+    def left_s(self, now_s: float) -> float:
+        """Seconds until it ends, negative when it has."""
+        return self.ends_s - now_s
+
+    def severity(self, now_s: float) -> str:
+        """One of SEVERITIES."""
+        left_s, life_s = self.left_s(now_s), self.ends_s - self.begins_s
+        if left_s < min(CRITICAL_DAYS * DAY_S, CRITICAL_PART * life_s):
+            return "critical"
+        return "warning" if left_s < min(WARNING_DAYS * DAY_S, WARNING_PART * life_s) else "ok"
+
+
+async def known_certificates(context: ApiContext) -> tuple[CertificateLife, ...]:
+    """The mesh's roots and intermediates, the leaves of this host's services, and the agent's own certificate."""
+    return (*_of_mesh(await _roots(context)), *_leaves(context), *_own(context))
+
+
+async def _roots(context: ApiContext) -> CARoots:
+    view = context.views.view(Topic(kind=ROOTS))
+    try:
+        await view.wait_ready(ROOTS_S)
+    except ChowkError:
+        return CARoots()
+    item = view.items.get("")
+    return item.roots if isinstance(item, RootsItem) else CARoots()
+
+
+def _of_mesh(roots: CARoots) -> Iterator[CertificateLife]:
+    for root in roots.roots:
+        yield CertificateLife(ROOT, root.name or root.id, _unix(root.not_before), _unix(root.not_after), root.active)
+        for pem in root.intermediate_certs:
+            try:
+                found = x509.load_pem_x509_certificate(pem.encode())
+            except ValueError:
+                continue
+            begin, end = found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
+            yield CertificateLife(INTERMEDIATE, found.subject.rfc4514_string(), begin, end, root.active)
+
+
+def _leaves(context: ApiContext) -> Iterator[CertificateLife]:
+    for leaf in context.leaves.held():
+        yield CertificateLife(LEAF, leaf.service, _unix(leaf.valid_after), _unix(leaf.valid_before))
+    for proxy in context.proxies.status() if context.proxies is not None else ():
+        if proxy.report is not None and proxy.report.leaf_valid_before:
+            end = _unix(proxy.report.leaf_valid_before)
+            yield CertificateLife(LEAF, proxy.proxy_id, end - SIDECAR_LIFE_S, end)
+
+
+def _own(context: ApiContext) -> Iterator[CertificateLife]:
+    end = context.certificate_ends()
+    if end is not None:
+        yield CertificateLife(CLUSTER, context.config().node_name, end - CLUSTER_LIFE_S, end)
+
+
+async def certificates(request: ApiRequest) -> web.Response:
+    """All of them, those that end first at the top, and a summary."""
+    now_s = request.context.clock.wall()
+    found = sorted(await known_certificates(request.context), key=lambda each: (each.ends_s, each.type, each.name))
+    severities = Counter(each.severity(now_s) for each in found)
+    types = Counter(each.type for each in found)
+    answer = {
+        "Certificates": [_shown(each, now_s) for each in found],
+        "Summary": {
+            "Total": len(found),
+            "BySeverity": {name: severities[name] for name in SEVERITIES},
+            "ByType": {name: types[name] for name in TYPES},
+        },
+        "Thresholds": {"CriticalDays": CRITICAL_DAYS, "WarningDays": WARNING_DAYS},
+    }
+    return json_reply(request, answer)
+
+
+def _shown(life: CertificateLife, now_s: float) -> dict[str, Any]:
+    left_s = life.left_s(now_s)
+    return {
+        "Type": life.type,
+        "Name": life.name,
+        "Active": life.active,
+        "NotBefore": _text(life.begins_s),
+        "NotAfter": _text(life.ends_s),
+        "SecondsRemaining": int(left_s),
+        "DaysRemaining": int(left_s // DAY_S),
+        "Severity": life.severity(now_s),
+    }
+
+
+def _unix(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp()
+
+
+def _text(unix_s: float) -> str:
+    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+ROUTES: Final = (Route(("GET",), "/v1/agent/metrics/certificates", certificates, "agent:read"),)
