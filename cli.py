@@ -33,6 +33,7 @@ COMMANDS = {
     "monitor": Entry(f"{_ROOM}.monitor", "Show the agent's log as it is written."),
     "operator": Entry(f"{_ROOM}.operator", "Tools for those who run the servers."),
     "reload": Entry(f"{_ROOM}.reload", "Make the agent read its configuration again."),
+    "rtt": Entry(f"{_ROOM}.rtt", "Estimate the network round-trip time between two nodes."),
     "services": Entry(f"{_ROOM}.services", "Register and deregister services of this agent."),
     "snapshot": Entry(f"{_ROOM}.snapshot", "Save, restore and inspect the state of the servers."),
     "validate": Entry(f"{_ROOM}.validate", "Check configuration files without running an agent."),

@@ -13,6 +13,7 @@ import pytest
 from chowk.agent.gossip.event_log import ClusterEvent, EventLog, new_event
 from chowk.agent.gossip.rotation import KeyringReply, RotationFailed
 from chowk.core.errors import ChowkError, InvalidRequest
+from chowk.core.records.coordinate import Coordinate
 from support.http_api import Api, with_api
 
 PATHS = (
@@ -31,6 +32,9 @@ class Asked:
         self.events = EventLog()
         self.calls: list[tuple[Any, ...]] = []
         self.failure: ChowkError | None = None
+
+    def coordinate(self) -> Coordinate | None:
+        return Coordinate(height=0.25)
 
     async def join(self, addresses: Sequence[str]) -> int:
         self.calls.append(("join", *addresses))
