@@ -20,6 +20,7 @@ from chowk.agent.gossip.driver import Gossip, GossipOptions
 from chowk.agent.gossip.keyring import Keyring, encode_key
 from chowk.agent.gossip.reporting import MemberReporter
 from chowk.agent.gossip.settings import Settings
+from chowk.agent.gossip.whereabouts import Whereabouts
 from chowk.core.errors import ChowkError
 from chowk.core.records import member
 from chowk.core.records.member import Member
@@ -54,6 +55,7 @@ class Cluster:
         self.gossip: Gossip | None = None
         self._reporter: MemberReporter | None = None
         self._own: ServerClient | None = None
+        self._whereabouts: Whereabouts | None = None
         if not config.gossip.enabled:
             return
         self.gossip = gossip = Gossip(
@@ -70,6 +72,7 @@ class Cluster:
         gossip.changed.add(lambda _: self._follow_members(gossip))
         gossip.on_keys(self._identity.set_keys)
         gossip.fatal.add(fatal)
+        self._whereabouts = Whereabouts(gossip, self.client, self.size, clock, rng)
         if server_socket is not None:
             self._own = ServerClient(server_socket, clock, rng)
             self._reporter = MemberReporter(gossip, self._own, clock)
@@ -86,6 +89,8 @@ class Cluster:
         self._follow_members(self.gossip)
         if self._reporter is not None:
             await self._reporter.start()
+        if self._whereabouts is not None:
+            self._whereabouts.start()
 
     async def _learn_cluster(self, reporter: MemberReporter) -> None:
         """Before anybody is joined: it is by this that two clusters are told apart."""
@@ -96,6 +101,8 @@ class Cluster:
 
     async def close(self) -> None:
         """End, without a word to the others: see `leave`."""
+        if self._whereabouts is not None:
+            await self._whereabouts.close()
         if self._reporter is not None and self._own is not None:
             await self._reporter.close()
             await self._own.close()

@@ -34,7 +34,7 @@ _SHOWN: Final = (
 
 
 async def agent_self(request: ApiRequest) -> web.Response:
-    """Config, DebugConfig, Member, Stats and Meta, as Consul's clients decode them (Coord: no coordinates are kept)."""
+    """Config, DebugConfig, Member, Stats and Meta, as Consul's clients decode them."""
     context = request.context
     config = context.config()
     members = [member for member in context.members() if member.get("Name") == config.node_name]
@@ -50,7 +50,7 @@ async def agent_self(request: ApiRequest) -> web.Response:
             "BuildDate": "1970-01-01T00:00:00Z",
         },
         "DebugConfig": _debug_config(context),
-        "Coord": None,
+        "Coord": context.gossip.coordinate() if context.gossip is not None else None,
         "Member": members[0] if members else None,
         "Stats": await _stats(context),
         "Meta": config.node_meta,

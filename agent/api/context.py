@@ -17,6 +17,7 @@ from chowk.agent.gossip.rotation import KeyringReply
 from chowk.agent.local.state import LocalState
 from chowk.agent.proxies.leaves import LeafCache
 from chowk.agent.views.views import Views
+from chowk.core.records.coordinate import Coordinate
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.loop_lag import LagTally
 
@@ -42,6 +43,10 @@ class GossipPort(Protocol):
 
     def stats(self) -> dict[str, str]:
         """Counters and gauges, for `chowk info`."""
+        ...
+
+    def coordinate(self) -> Coordinate | None:
+        """Where this agent is in the network; None where it is not to know."""
         ...
 
     async def join(self, addresses: Sequence[str]) -> int:

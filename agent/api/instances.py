@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from chowk.agent.api.reads import follow, has_tags, mark_cached, matches_meta, read, view_meta
+from chowk.agent.api.reads import follow, has_tags, is_cached, mark_cached, matches_meta, read, view_meta
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.views.instances import instances_of
 from chowk.agent.views.names import spelling
@@ -42,13 +42,11 @@ class Instances:
 
 
 async def find(request: ApiRequest, *, connect: bool) -> Instances:
-    """The instances of the service in the path that have the asked-for tags, node-meta and health.
-
-    `near` is accepted; without coordinates every instance is as near as any other, and the order stays.
-    """
+    """The instances of the service in the path that have the asked-for tags, node-meta and health; nearest first with
+    `near`."""
     name = request.part("service", "Missing service name")
     wanted = _wanted(request)
-    if request.query.flag("cached"):
+    if is_cached(request):
         return await _from_view(request, name, wanted, connect=connect)
     reply = await read(request, HEALTH_INSTANCES, InstancesQuery(name=name, connect=connect))
     return Instances(reply.meta, reply.instances if wanted is None else list(filter(wanted, reply.instances)))

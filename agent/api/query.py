@@ -132,4 +132,5 @@ def read_options(query: Query, token: str) -> QueryOptions:
         max_wait_s=min(wait_s or WAIT_DEFAULT_S, WAIT_MAX_S),
         consistency=STALE if stale else CONSISTENT if consistent else DEFAULT,
         token=token,
+        near=query.get("near"),
     )

@@ -56,9 +56,14 @@ async def _call(request: ApiRequest, method: Method[Q, A], message: Q, options: 
 
 async def cached(request: ApiRequest, topic: Topic) -> tuple[View, bool] | None:
     """The view that answers a `?cached` request, after its blocking, and whether it was open before; None: ask servers."""
-    if not request.query.flag("cached"):
+    if not is_cached(request):
         return None
     return await follow(request, topic, min_index=request.read_options().min_index)
+
+
+def is_cached(request: ApiRequest) -> bool:
+    """Whether a view may answer. None knows who is near: the servers do."""
+    return request.query.flag("cached") and not request.query.get("near")
 
 
 async def follow(request: ApiRequest, topic: Topic, *, min_index: int) -> tuple[View, bool]:

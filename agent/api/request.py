@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+import msgspec
 from aiohttp import web
 
 from chowk.agent.api import body
@@ -13,6 +14,7 @@ from chowk.agent.api.query import Query, read_options
 from chowk.core.requests import QueryOptions
 
 T = TypeVar("T")
+NEAR_AGENT: Final = "_agent"
 
 
 class ApiRequest:
@@ -38,8 +40,11 @@ class ApiRequest:
         return value
 
     def read_options(self) -> QueryOptions:
-        """Blocking, consistency and datacenter of a read; checks them."""
-        return read_options(self.query, self.token)
+        """Blocking, consistency, datacenter and nearness of a read; checks them. `near=_agent` is the node of this agent."""
+        options = read_options(self.query, self.token)
+        if options.near == NEAR_AGENT:
+            options = msgspec.structs.replace(options, near=self.context.config().node_name)
+        return options
 
     async def body(self) -> bytes:
         """The body, within the route's limit (413)."""
