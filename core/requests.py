@@ -121,18 +121,28 @@ class ServicesReply(Message, frozen=True, kw_only=True):
 
 
 class InstancesQuery(Message, frozen=True, kw_only=True):
-    """Instances of service `name`; of its mesh (sidecars and native ones) when `connect`."""
+    """Instances of service `name`; of its mesh (sidecars and native ones) when `connect`.
+
+    Who still has an answer says of which index and history it was: when that is still the answer, it is not sent again.
+    """
 
     name: str
     connect: bool = False
+    known_index: int = 0
+    known_history: str = ""
     options: QueryOptions = QueryOptions()
 
 
 class InstancesReply(Message, frozen=True, kw_only=True):
-    """Ordered by node name, then service id."""
+    """Ordered by node name, then service id. `unchanged`: none are sent, they are those of the `known_index`.
+
+    `history` names the store that the index belongs to, as in `StreamFrame`; "" while that is not known.
+    """
 
     meta: QueryMeta
     instances: tuple[ServiceInstance, ...]
+    history: str = ""
+    unchanged: bool = False
 
 
 class NodeServicesReply(Message, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ from functools import partial
 from chowk.core.errors import InvalidRequest
 from chowk.core.events import Topic
 from chowk.core.records.check import STATUSES, HealthCheck
-from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
 from chowk.core.requests import (
     HEALTH_INSTANCES,
@@ -21,6 +20,7 @@ from chowk.core.requests import (
     Read,
 )  # fmt: skip
 from chowk.server.rpc.context import ServerContext
+from chowk.server.rpc.packed import PackedInstances
 from chowk.server.state import queries
 from chowk.server.state.changed import ANY_CHECK
 from chowk.server.state.coordinates import nearest_first
@@ -29,23 +29,23 @@ from chowk.server.state.store import Store
 
 def serve(context: ServerContext) -> None:
     """Offer this noun's methods."""
-    context.gate.serve(HEALTH_INSTANCES, partial(_instances, context))
+    context.gate.serve(HEALTH_INSTANCES, partial(_instances, context, PackedInstances()))
     context.gate.serve(HEALTH_NODE_CHECKS, partial(_node_checks, context))
     context.gate.serve(HEALTH_SERVICE_CHECKS, partial(_service_checks, context))
     context.gate.serve(HEALTH_STATE_CHECKS, partial(_state_checks, context))
 
 
-async def _instances(context: ServerContext, query: InstancesQuery) -> InstancesReply:
+async def _instances(context: ServerContext, packed: PackedInstances, query: InstancesQuery) -> InstancesReply:
+    """As for everybody; but who knows the answer of this index is only told that it still is the answer."""
     if not query.name:
         raise InvalidRequest("Missing service name")
     topic = queries.health_topic(query.name, connect=query.connect)
-
-    def read(store: Store) -> tuple[ServiceInstance, ...]:
-        found = queries.instances(store, query.name, connect=query.connect)
-        return nearest_first(store, query.options.near, found, lambda instance: instance.node.node)
-
-    meta, found = await context.reads.run(query.options, (topic,), read)
-    return InstancesReply(meta=meta, instances=found)
+    meta, store = await context.reads.run(query.options, (topic,), lambda store: store)
+    history = store.cluster_id
+    if history and (query.known_history, query.known_index) == (history, meta.index):
+        return InstancesReply(meta=meta, instances=(), history=history, unchanged=True)
+    found = packed.get(store, query.name, meta.index, connect=query.connect)
+    return InstancesReply(meta=meta, instances=found, history=history)
 
 
 async def _node_checks(context: ServerContext, request: Read) -> ChecksReply:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from chowk.core import codec
 from chowk.core.commands import (
     AnyCommand,
     Deregister,
@@ -51,6 +52,8 @@ from chowk.core.requests import (
     SubscribeRequest,
     Write,
 )
+from chowk.server.rpc.packed import PackedInstances
+from chowk.server.state import queries
 from support.server_rig import Rig, running_server
 
 NODE = Node(node="n", address="127.0.0.1")
@@ -224,6 +227,45 @@ def test_a_second_registration_without_a_difference_changes_no_index(tmp_path: P
         before = await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web"))
         await rig.write(CATALOG_WRITE, with_service(port=1))
         assert await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web")) == before
+
+    run(tmp_path, scene)
+
+
+def test_instances_that_the_caller_still_has_are_not_sent_again_until_they_change(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.write(CATALOG_WRITE, with_service(port=1))
+        first = await rig.call(HEALTH_INSTANCES, InstancesQuery(name="web"))
+        known = InstancesQuery(name="web", known_index=first.meta.index, known_history=first.history)
+        again = await rig.call(HEALTH_INSTANCES, known)
+        assert first.history
+        assert (again.unchanged, again.instances, again.meta) == (True, (), first.meta)
+        for other in ("", "another history"):
+            stranger = await rig.call(HEALTH_INSTANCES, msgspec.structs.replace(known, known_history=other))
+            assert stranger == first
+        await rig.write(CATALOG_WRITE, with_service(port=2))
+        changed = await rig.call(HEALTH_INSTANCES, known)
+        assert (changed.unchanged, changed.instances[0].service.port) == (False, 2)
+        assert changed.meta.index > first.meta.index
+
+    run(tmp_path, scene)
+
+
+def test_what_is_kept_packed_is_bounded_and_the_oldest_goes_first(tmp_path: Path) -> None:
+    async def scene(rig: Rig) -> None:
+        await rig.write(CATALOG_WRITE, with_service(port=1))
+        store = rig.server.context.machine.store
+        index = store.last_changed(queries.health_topic("web"))
+        size = len(codec.pack(queries.instances(store, "web", connect=False)))
+        packed = PackedInstances(bytes_max=size)
+        for _ in range(3):
+            assert codec.pack(packed.get(store, "web", index, connect=False)) == codec.pack(
+                queries.instances(store, "web", connect=False)
+            )
+        assert len(packed) == size
+        packed.get(store, "web", index + 1, connect=False)
+        assert len(packed) == size
+        assert packed.get(store, "db", index, connect=False) == ()
+        assert len(PackedInstances(bytes_max=size - 1)) == 0
 
     run(tmp_path, scene)
 
