@@ -42,6 +42,10 @@ async def _instances(context: ServerContext, packed: PackedInstances, query: Ins
     topic = queries.health_topic(query.name, connect=query.connect)
     meta, store = await context.reads.run(query.options, (topic,), lambda store: store)
     history = store.cluster_id
+    if query.options.near:  # an order that changes while the index does not: nothing that is kept has it
+        rows = queries.instances(store, query.name, connect=query.connect)
+        near = nearest_first(store, query.options.near, rows, lambda instance: instance.node.node)
+        return InstancesReply(meta=meta, instances=near)
     if history and (query.known_history, query.known_index) == (history, meta.index):
         return InstancesReply(meta=meta, instances=(), history=history, unchanged=True)
     found = packed.get(store, query.name, meta.index, connect=query.connect)
