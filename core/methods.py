@@ -11,6 +11,7 @@ from chowk.core import (
     kv_requests,
     operator_requests,
     peer_requests,
+    query_requests,
     requests,
     txn_requests,
 )
@@ -23,6 +24,7 @@ MODULES: Final = (
     coordinate_requests,
     operator_requests,
     peer_requests,
+    query_requests,
     kv_requests,
     txn_requests,
 )

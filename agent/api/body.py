@@ -20,6 +20,9 @@ from chowk.agent.api import errors
 T = TypeVar("T")
 
 DEPTH_MAX: Final = 64
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**64 - 1
+INT_DIGITS_MAX: Final = 20
 READ_S: Final = 30.0
 """How long a whole body may take to arrive."""
 
@@ -47,7 +50,7 @@ def decode_json(data: bytes) -> Any:
         raise errors.decode_failed("EOF")
     try:
         value = msgspec.json.decode(data)
-        json.loads(data, object_pairs_hook=_refuse_duplicates)
+        json.loads(data, object_pairs_hook=_refuse_duplicates, parse_int=_refuse_large)
     except RecursionError:
         raise errors.decode_failed(f"nested deeper than {DEPTH_MAX}") from None
     except UnicodeDecodeError as error:
@@ -64,6 +67,13 @@ def convert(value: Any, kind: type[T]) -> T:
         return msgspec.convert(_match_keys(value, kind, ""), kind)
     except msgspec.ValidationError as error:
         raise errors.decode_failed(str(error)) from None
+
+
+def _refuse_large(digits: str) -> int:
+    """What is no number of 64 bits could not be sent to a server."""
+    if len(digits) > INT_DIGITS_MAX or not INT_MIN <= int(digits) <= INT_MAX:
+        raise ValueError(f"the number {digits[:INT_DIGITS_MAX]} has more than 64 bits")
+    return int(digits)
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ META_KEY_CHARS_MAX: Final = 128
 META_VALUE_CHARS_MAX: Final = 512
 PORT_MAX: Final = 65_535
 WEIGHT_MAX: Final = 65_535
+LIMIT_MAX: Final = 2**31 - 1
 _META_KEY_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 

@@ -23,16 +23,21 @@ def set_query(store: Store, changes: Changes, command: SetPreparedQuery) -> bool
         return f"Cannot modify non-existent prepared query: '{query.id}'"
     if old is None and len(table.records) >= QUERIES_MAX:
         return f"there are {QUERIES_MAX} prepared queries already; a template may stand for many"
-    problem = _name_problem(store, query)
+    problem = write_problem(store, query)
     if problem:
         return problem
-    if query.session and query.session not in store.session_table.records:
-        return f'invalid session "{query.session}"'
     written = stamped(query, old, changes.index)
     if written is not None:
         changes.touch_query(query.id)
         table.put(written)
     return True
+
+
+def write_problem(store: Store, query: PreparedQuery) -> str:
+    """Why this query cannot be written, as things are; "" when it can."""
+    if query.session and query.session not in store.session_table.records:
+        return f'invalid session "{query.session}"'
+    return _name_problem(store, query)
 
 
 def delete_query(store: Store, changes: Changes, command: DeletePreparedQuery) -> bool | str:

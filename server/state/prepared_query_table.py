@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from chowk.core.events import QUERIES, QueryItem, Topic
+from chowk.core.query_index import QueryIndex
 from chowk.core.records.prepared_query import PreparedQuery
 
 ALL_QUERIES = Topic(kind=QUERIES)
@@ -23,9 +24,17 @@ class PreparedQueryTable:
         self.records: dict[str, PreparedQuery] = {}
         self.ids_by_name: dict[str, str] = {}
         self.of_session: dict[str, dict[str, None]] = {}
+        self._index: QueryIndex | None = None
+
+    def index(self) -> QueryIndex:
+        """What names mean; made anew after a change, when it is asked for."""
+        if self._index is None:
+            self._index = QueryIndex(self.records.values())
+        return self._index
 
     def put(self, query: PreparedQuery) -> None:
         """Add a query, or replace the one of its id."""
+        self._index = None
         old = self.records.get(query.id)
         if old is not None:
             self._unlink(old)
@@ -37,6 +46,7 @@ class PreparedQueryTable:
 
     def drop(self, id: str) -> PreparedQuery | None:
         """Remove a query; None when there is none."""
+        self._index = None
         query = self.records.pop(id, None)
         if query is not None:
             self._unlink(query)
