@@ -167,4 +167,5 @@ def _settings(config: AgentConfig) -> Settings:
         gossip_nodes=asked.gossip_nodes,
         retransmit_mult=asked.retransmit_mult,
         reconnect_timeout_s=asked.reconnect_timeout_s,
+        coordinates=not asked.disable_coordinates,
     )

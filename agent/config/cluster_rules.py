@@ -59,6 +59,7 @@ def gossip_of(whole: Decoded, ports: Ports) -> GossipConfig:
         retry_interval_s="retry_interval",
         retry_max="retry_max",
         rejoin_after_leave="rejoin_after_leave",
+        disable_coordinates="disable_coordinates",
         reconnect_timeout_s="reconnect_timeout",
     )
     timing = block.pick(

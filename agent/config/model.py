@@ -102,6 +102,7 @@ class GossipConfig(Section, frozen=True, kw_only=True):
     retry_interval_s: float = 30.0
     retry_max: int = 0
     rejoin_after_leave: bool = False
+    disable_coordinates: bool = False
     reconnect_timeout_s: float = 259_200.0
     probe_interval_s: float = 0.5
     probe_timeout_s: float = 0.25
