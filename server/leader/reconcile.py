@@ -108,8 +108,10 @@ def _alive(store: Store, member: Member, datacenter: str, is_shared: bool) -> Re
             return None
         written, keep = node, True
     else:
-        # A new one; or a host that was set up anew under its old name, which begins with nothing but its address.
-        written, keep = Node(id=member.id, node=member.name, address=member.address, datacenter=datacenter), False
+        # A new one, unless its agent was faster and said more of it; or a host that was set up anew under its old name,
+        # which begins with nothing but its address.
+        written = Node(id=member.id, node=member.name, address=member.address, datacenter=datacenter)
+        keep = node is None
     return Register(node=written, service=service, checks=(_health(written, PASSING),), skip_node_update=keep)
 
 

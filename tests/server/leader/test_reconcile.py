@@ -80,6 +80,15 @@ def test_what_an_agent_registered_of_its_node_stays_as_it_is() -> None:
     assert ("web1", "web") in store.services
 
 
+def test_what_an_agent_says_of_its_node_while_the_leader_writes_it_stays() -> None:
+    store = Store()
+    planned = asked(store, member("web1")).writes
+    rich = Node(id=ID.format(1), node="web1", address="127.0.0.1", meta={"rack": "a"}, tagged_addresses={"lan": "::1"})
+    write(store, Register(node=rich), *planned)
+    assert (store.nodes["web1"].meta, store.nodes["web1"].tagged_addresses) == ({"rack": "a"}, {"lan": "::1"})
+    assert health(store, "web1")[0] == "passing"
+
+
 def test_a_failed_member_is_critical_until_it_is_alive_again() -> None:
     store = settled(member("web1"))
     settled(member("web1", FAILED), store=store)
