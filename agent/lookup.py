@@ -19,14 +19,18 @@ from chowk.core.events import (
     CONNECT,
     HEALTH,
     NODES,
+    QUERIES,
     SERVICES,
     NodeItem,
+    QueryItem,
     ServiceSummary,
     SummaryItem,
     Topic,
 )
+from chowk.core.query_index import QueryIndex
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
+from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.requests import CATALOG_ADDRESS, STALE, AddressQuery, QueryOptions
 from chowk.core.runtime.clock import Clock, SystemClock
 
@@ -39,6 +43,8 @@ FETCH_S: Final = 5.0
 
 _SERVICES: Final = Topic(kind=SERVICES)
 _NODES: Final = Topic(kind=NODES)
+_QUERIES: Final = Topic(kind=QUERIES)
+_WHOLE: Final = {NODES: _NODES, QUERIES: _QUERIES}
 _Owners = tuple[tuple[Node, ...], tuple[ServiceInstance, ...]]
 
 
@@ -86,6 +92,20 @@ class ViewLookup:
         """True once the nodes were seen."""
         return self._ready(_NODES) is not None
 
+    def query(self, name: str) -> PreparedQuery | None:
+        """The prepared query that a name means, filled in; None when there is none, or nothing is known yet."""
+        queries = self._ready(_QUERIES)
+        if queries is None:
+            return None
+        try:
+            return queries.memo("query-index", _index).resolve(name)
+        except errors.InvalidRequest:
+            return None
+
+    def queries_known(self) -> bool:
+        """True once the prepared queries were seen."""
+        return self._ready(_QUERIES) is not None
+
     def by_address(self, address: str) -> _Owners | None:
         """The nodes and instances that have this IP address, as known for ADDRESS_TTL_S at most."""
         kept = self._kept_address(address)
@@ -97,7 +117,7 @@ class ViewLookup:
             kept = self._kept_address(key)
             return 0 if kept is None else kept[1]
         if kind not in (HEALTH, CONNECT):
-            view = self._ready(_NODES if kind == NODES else _SERVICES)
+            view = self._ready(_WHOLE.get(kind, _SERVICES))
             return 0 if view is None else view.generation
         services = self._ready(_SERVICES)
         name = spelling(services, key) if services is not None else None
@@ -107,7 +127,8 @@ class ViewLookup:
         return 0 if view is None else view.generation
 
     async def fetch(self, kind: str, key: str) -> None:
-        """Make `kind` (`health`, `connect`, `services`, `nodes`, `address`) of `key` known. ChowkError when it cannot."""
+        """Make `kind` (`health`, `connect`, `services`, `nodes`, `address`, `prepared-queries`) of `key` known. ChowkError
+        when it cannot."""
         if kind == ADDRESS:
             await self._fetch_address(key)
         elif kind == NODES:
@@ -118,6 +139,11 @@ class ViewLookup:
             name = spelling(services, key)
             if kind != SERVICES and name is not None:
                 await self._views.view(Topic(kind=kind, key=name)).wait_ready(FETCH_S)
+        elif kind == QUERIES:
+            await self._views.view(_QUERIES).wait_ready(FETCH_S)
+            query = self.query(key)
+            if query is not None:
+                await self.fetch(CONNECT if query.service.connect else HEALTH, query.service.service)
         else:
             raise errors.InvalidRequest(f"there is no lookup of {kind}")
 
@@ -142,3 +168,7 @@ class ViewLookup:
         self._addresses[address] = (self._clock.now() + ADDRESS_TTL_S, generation, owners)
         if len(self._addresses) > ADDRESSES_MAX:
             self._addresses.popitem(last=False)
+
+
+def _index(view: View) -> QueryIndex:
+    return QueryIndex(item.query for item in view.items.values() if isinstance(item, QueryItem))

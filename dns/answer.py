@@ -12,9 +12,12 @@ from collections.abc import Iterable
 
 import msgspec
 
+from chowk.core.durations import parse_duration
+from chowk.core.query_index import chosen, own_first
 from chowk.core.records.check import PASSING, WARNING
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
+from chowk.core.records.prepared_query import NEAR_AGENT, PreparedQuery
 from chowk.dns import names
 from chowk.dns.lookup import Lookup
 from chowk.dns.records import (
@@ -43,7 +46,7 @@ from chowk.dns.records import (
     fits,
     name_of,
 )
-from chowk.dns.settings import Zone, node_ttl, service_ttl
+from chowk.dns.settings import Zone, node_ttl, service_ttl, whole_ttl
 
 SRV_PRIORITY = 1
 _RFC1035_PREFIX = "rfc1035-"
@@ -59,7 +62,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """`entries` are in no order yet (`order`, `limits`); `limit` is how many of them may be shown, 0 for all.
+    """`entries` are in no order yet (`order`, `limits`), unless `in_order`; `limit` is how many may be shown, 0 for all.
 
     `sources` are the (kind, key) of the lookup that the answer rests on.
     """
@@ -69,6 +72,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     authority: tuple[ResourceRecord, ...] = ()
     sources: tuple[tuple[str, str], ...] = ()
     limit: int = 0
+    in_order: bool = False
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -110,7 +114,7 @@ class Asker:
             case names.ApexSubject():
                 return self._apex(question, kind)
             case names.QuerySubject():
-                return self._no_name(question.domain)
+                return self._query(question, subject, kind)
             case _:
                 return self._no_data(question.domain)
 
@@ -138,13 +142,52 @@ class Asker:
         if instances is None:
             return self._unknown(*source)
         shown = [(item, weight) for item in instances if (weight := self._weight(item, subject.tag)) is not None]
-        if not shown:
-            return self._no_name(question.domain, source)
         ttl_s = service_ttl(self._zone.settings, subject.service)
+        return self._instances(question, kind, shown, ttl_s, source)
+
+    def _query(self, question: names.Question, subject: names.QuerySubject, kind: int) -> Answer | Unknown:
+        """What a prepared query picks, by its own rules of health and with its own TTL, where it says one."""
+        source = ("prepared-queries", subject.query)
+        query = self._lookup.query(subject.query)
+        if query is None:
+            known = self._lookup.queries_known()
+            return self._no_name(question.domain, source) if known else self._unknown(*source)
+        service = query.service
+        instances = self._lookup.instances(service.service, connect=service.connect)
+        if instances is None:
+            return self._unknown(*source)
+        near = self._zone.node_name if service.near == NEAR_AGENT else service.near
+        picked = own_first(chosen(service, instances), near)
+        shown = [(item, _weight_of(item, item.status == PASSING)) for item in picked]
+        sources = (source, ("connect" if service.connect else "health", service.service.lower()))
+        answer = self._instances(question, kind, shown, self._query_ttl(query), *sources)
+        is_near = bool(picked) and picked[0].node.node.lower() == near.lower()
+        return msgspec.structs.replace(answer, in_order=is_near)
+
+    def _query_ttl(self, query: PreparedQuery) -> int:
+        try:
+            ttl_s = parse_duration(query.dns.ttl) if query.dns.ttl else None
+        except ValueError:
+            ttl_s = None
+        if ttl_s is None:
+            return service_ttl(self._zone.settings, query.service.service)
+        return whole_ttl(ttl_s)
+
+    def _instances(
+        self,
+        question: names.Question,
+        kind: int,
+        shown: list[tuple[ServiceInstance, int]],
+        ttl_s: int,
+        *sources: tuple[str, str],
+    ) -> Answer:
+        """The records of instances, each with its weight."""
+        if not shown:
+            return self._no_name(question.domain, *sources)
         if kind == SRV:
-            return self._answer(question, self._service_entries(question, shown, ttl_s), source)
+            return self._answer(question, self._service_entries(question, shown, ttl_s), *sources)
         if kind not in (A, AAAA, ANY):
-            return self._no_data(question.domain, source)
+            return self._no_data(question.domain, *sources)
         packed = {address: weight for item, weight in shown if (address := pack_address(item.address))}
         if packed:
             entries = [
@@ -152,12 +195,12 @@ class Asker:
                 for address, weight in packed.items()
                 if _is_of_kind(address, kind)
             ]
-            return self._answer(question, entries, source, limit=self._zone.settings.a_record_limit)
+            return self._answer(question, entries, *sources, limit=self._zone.settings.a_record_limit)
         # A name has one CNAME or other records, never both (RFC 1034 section 3.6.2): host names are shown where no
         # instance has an address, and one at a time.
         aliases = sorted({target for item, _ in shown if (target := name_of(item.address))})
         entries = [Entry((AliasRecord(question.name, ttl_s, target),)) for target in aliases]
-        return self._answer(question, entries, source, limit=1)
+        return self._answer(question, entries, *sources, limit=1)
 
     def _service_entries(
         self, question: names.Question, shown: list[tuple[ServiceInstance, int]], ttl_s: int
@@ -193,13 +236,9 @@ class Asker:
         if tag and not any(tag == own.lower() for own in item.service.tags):
             return None
         status = item.status
-        if status == PASSING:
-            weight = item.service.weights.passing
-        elif status == WARNING and not self._zone.settings.only_passing:
-            weight = item.service.weights.warning
-        else:
-            return None
-        return max(0, min(weight, 0xFFFF))
+        if status == PASSING or (status == WARNING and not self._zone.settings.only_passing):
+            return _weight_of(item, status == PASSING)
+        return None
 
     def _node(self, question: names.Question, subject: names.NodeSubject, kind: int) -> Answer | Unknown:
         source = ("nodes", subject.node)
@@ -283,6 +322,11 @@ class Asker:
             expire_s=soa.expire_s,
             min_ttl_s=soa.min_ttl_s,
         )
+
+
+def _weight_of(item: ServiceInstance, is_passing: bool) -> int:
+    weights = item.service.weights
+    return max(0, min(weights.passing if is_passing else weights.warning, 0xFFFF))
 
 
 def pack_address(text: str) -> bytes:

@@ -2,8 +2,8 @@
 
 Forms (CONTRACT.md, "DNS"), each under the domain or the alternative one, each with an optional datacenter label after
 the kind: `<node>.node`, `[<tag>.]<service>.service` (dots may stand in the tag), `_<service>._<tag>[.service]`
-(RFC 2782), `<service>.connect`, `<service>.virtual`, `<service>.ingress`, `<name>.query`, `<8 or 32 hex>.addr`; and
-the reverse names of RFC 1035 section 3.5 and RFC 3596 section 2.5.
+(RFC 2782), `<service>.connect`, `<service>.virtual`, `<service>.ingress`, `<name>.query` or `_<name>._tcp.query`,
+`<8 or 32 hex>.addr`; and the reverse names of RFC 1035 section 3.5 and RFC 3596 section 2.5.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _subject(kind: bytes, parts: Name) -> Subject:
         case b"ingress":
             return IngressSubject(last)
         case b"query":
-            return QuerySubject(".".join(map(_text, parts)))
+            return _query_subject(parts)
         case _:
             return _address_subject(parts)
 
@@ -163,6 +163,13 @@ def _service_subject(parts: Name) -> Subject:
         tag = _text(parts[1][1:])
         return ServiceSubject(_text(parts[0][1:]), "" if tag == "tcp" else tag)
     return ServiceSubject(_text(parts[-1]), ".".join(map(_text, parts[:-1])))
+
+
+def _query_subject(parts: Name) -> Subject:
+    """A name, which may have dots; also as RFC 2782 writes it: `_<name>._tcp`."""
+    if len(parts) == 2 and parts[0].startswith(b"_") and parts[1] == b"_tcp":
+        return QuerySubject(_text(parts[0][1:]))
+    return QuerySubject(".".join(map(_text, parts)))
 
 
 def _address_subject(parts: Name) -> Subject:

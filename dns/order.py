@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from chowk.dns.answer import Entry
+from chowk.dns.answer import Answer, Entry
 
 TURNS_MAX = 16
 
@@ -31,6 +31,11 @@ def turn(shuffled: Sequence[Entry], number: int, rng: random.Random) -> list[Ent
         return shuffle(shuffled, rng)
     start = number * len(shuffled) // turns(shuffled)
     return [*shuffled[start:], *shuffled[:start]]
+
+
+def first_order(answer: Answer, rng: random.Random) -> list[Entry]:
+    """The entries of an answer, shuffled unless it says that they are in order."""
+    return list(answer.entries) if answer.in_order else shuffle(answer.entries, rng)
 
 
 def cut(entries: list[Entry], limit: int) -> list[Entry]:

@@ -144,10 +144,11 @@ class Responder:
         """The reply, kept in the wire cache where the same packet may come again."""
         zone, rng, recursion = self._zone, self._rng, self._recursor is not None
         budget = self._budget(query, via)
-        shuffled = order.shuffle(answer.entries, rng)
+        shuffled = order.first_order(answer, rng)
 
         def build(turn: int) -> bytes:
-            entries = order.cut(order.turn(shuffled, turn, rng), answer.limit)
+            turned = shuffled if answer.in_order else order.turn(shuffled, turn, rng)
+            entries = order.cut(turned, answer.limit)
             return codec.encode_answer(query, answer, entries, budget, recursion=recursion)
 
         # Options such as cookies differ each time: such a packet never comes again.
@@ -156,7 +157,7 @@ class Responder:
             return build(0)
         marks = tuple((kind, key, self._lookup.generation(kind, key)) for kind, key in answer.sources)
         reply = build(0)
-        turns = max(1, min(order.turns(answer.entries), cache.ENTRY_BYTES_MAX // len(reply)))
+        turns = 1 if answer.in_order else max(1, min(order.turns(answer.entries), cache.ENTRY_BYTES_MAX // len(reply)))
         entry = cache.Entry(reply, build, turns, marks, self._clock.now() + _life_s(answer))
         self._caches[via].put(packet, entry, len(answer.entries))
         return reply
@@ -221,7 +222,7 @@ class Responder:
 
     async def _follow(self, query: codec.Query, via: Via, send: Send, answer: Answer) -> None:
         """Reply with an alias and what it leads to, at most ALIASES_MAX steps far (RFC 1034 section 3.6.2)."""
-        entries = order.cut(order.shuffle(answer.entries, self._rng), answer.limit)
+        entries = order.cut(order.first_order(answer, self._rng), answer.limit)
         for _ in range(ALIASES_MAX):
             target = _alias(entries[-1:])
             if target is None:
@@ -233,7 +234,7 @@ class Responder:
                     entries += [Entry((record,)) for record in found]
                 break
             step = await self._ask(question, query.kind)
-            entries += order.cut(order.shuffle(step.entries, self._rng), step.limit)
+            entries += order.cut(order.first_order(step, self._rng), step.limit)
         whole = msgspec.structs.replace(answer, entries=tuple(entries))
         send(codec.encode_answer(query, whole, entries, self._budget(query, via), recursion=self._recursor is not None))
 

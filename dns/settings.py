@@ -68,18 +68,19 @@ def service_ttl(settings: DnsSettings, service: str) -> int:
     """Seconds a service's records may be kept: its own entry, else that of the longest prefix (`web*`, `*`), else 0."""
     exact = settings.service_ttl_s.get(service)
     if exact is not None:
-        return _whole(exact)
+        return whole_ttl(exact)
     best, seconds = -1, 0.0
     for pattern, ttl_s in settings.service_ttl_s.items():
         if pattern.endswith("*") and service.startswith(pattern[:-1]) and len(pattern) > best:
             best, seconds = len(pattern), ttl_s
-    return _whole(seconds)
+    return whole_ttl(seconds)
 
 
 def node_ttl(settings: DnsSettings) -> int:
     """Seconds a node's records may be kept."""
-    return _whole(settings.node_ttl_s)
+    return whole_ttl(settings.node_ttl_s)
 
 
-def _whole(seconds: float) -> int:
+def whole_ttl(seconds: float) -> int:
+    """A TTL as records carry it."""
     return max(0, min(int(seconds), 2**31 - 1))  # RFC 2181 section 8

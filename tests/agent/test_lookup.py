@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.lookup import ADDRESS_TTL_S, ADDRESSES_MAX, ViewLookup
 from chowk.agent.views.views import Views
 from chowk.core import errors
-from chowk.core.commands import Deregister, Register
+from chowk.core.commands import DeletePreparedQuery, Deregister, Register, SetPreparedQuery
 from chowk.core.events import Topic
+from chowk.core.query_requests import QUERY_WRITE
 from chowk.core.records.node import Node
+from chowk.core.records.prepared_query import NAME_PREFIX_MATCH, PreparedQuery, QueryService, QueryTemplate
 from chowk.core.records.service import KIND_CONNECT_PROXY, ConnectProxy, NodeService
 from chowk.core.requests import CATALOG_WRITE
 from chowk.core.runtime.clock import ManualClock
@@ -188,5 +191,44 @@ def test_with_every_server_gone_what_was_known_is_still_answered(tmp_path: Path)
         known = lookup.by_address("127.0.0.1")
         assert known is not None
         assert known[0]
+
+    with_lookup(tmp_path, body)
+
+
+def test_prepared_queries_are_followed_and_stay_when_the_servers_are_gone(tmp_path: Path) -> None:
+    async def body(rig: Rig, lookup: ViewLookup, _views: Views, _clock: ManualClock) -> None:
+        id = "11111111-1111-1111-1111-111111111111"
+        made = PreparedQuery(id=id, name="q-", token="secret", service=QueryService(service="${name.suffix}"))
+        made = msgspec.structs.replace(made, template=QueryTemplate(type=NAME_PREFIX_MATCH))
+        await rig.write(QUERY_WRITE, SetPreparedQuery(query=made))
+        assert not lookup.queries_known()
+        assert lookup.query("q-web") is None
+        assert lookup.generation("prepared-queries", "q-web") == 0
+        await lookup.fetch("prepared-queries", "q-web")
+        found = lookup.query("Q-web")
+        assert found is not None
+        assert (found.service.service, found.token) == ("web", "")
+        assert lookup.instances("web", connect=False), "its service was fetched with it"
+        assert lookup.query("else") is None
+        assert lookup.query(id) is None, "a template has no name of its own"
+        before = lookup.generation("prepared-queries", "q-web")
+        await rig.server.stop()
+        assert lookup.query("q-web") == found
+        assert lookup.generation("prepared-queries", "q-web") == before
+
+    with_lookup(tmp_path, body)
+
+
+def test_a_prepared_query_that_is_removed_is_gone_here_too(tmp_path: Path) -> None:
+    async def body(rig: Rig, lookup: ViewLookup, views: Views, _clock: ManualClock) -> None:
+        query = PreparedQuery(id="11111111-1111-1111-1111-111111111111", name="q", service=QueryService(service="x"))
+        await rig.write(QUERY_WRITE, SetPreparedQuery(query=query))
+        await lookup.fetch("prepared-queries", "q")
+        assert lookup.query(query.id) is not None
+        before = lookup.generation("prepared-queries", "q")
+        await rig.write(QUERY_WRITE, DeletePreparedQuery(id=query.id))
+        await until(lambda: lookup.query("q") is None)
+        assert lookup.generation("prepared-queries", "q") != before
+        assert len(views) == 2, "a service that nobody registered opened no view"
 
     with_lookup(tmp_path, body)

@@ -6,9 +6,11 @@ import asyncio
 
 from chowk.core.errors import Unavailable
 from chowk.core.events import ServiceSummary
+from chowk.core.query_index import QueryIndex
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
+from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.records.service import NodeService, Weights
 
 EVEN = Weights()
@@ -22,6 +24,7 @@ class FakeLookup:
         self.connect: dict[str, tuple[ServiceInstance, ...]] = {}
         self.summaries: dict[str, ServiceSummary] = {}
         self.nodes: dict[str, Node] = {}
+        self.queries: list[PreparedQuery] = []
         self.known_everything = known
         self.fetched: set[tuple[str, str]] = set()
         self.fetches: list[tuple[str, str]] = []
@@ -53,6 +56,12 @@ class FakeLookup:
 
     def nodes_known(self) -> bool:
         return self.known_everything or any(kind == "nodes" for kind, _ in self.fetched)
+
+    def query(self, name: str) -> PreparedQuery | None:
+        return QueryIndex(self.queries).resolve(name) if self.queries_known() else None
+
+    def queries_known(self) -> bool:
+        return self.known_everything or any(kind == "prepared-queries" for kind, _ in self.fetched)
 
     def by_address(self, address: str) -> tuple[tuple[Node, ...], tuple[ServiceInstance, ...]] | None:
         if not self._known("address", address):
