@@ -189,13 +189,12 @@ class Engine:
             else:
                 self._news.pass_on(message)
         self.transport.flush()
+        self.writer.write(effects.persists)
         self._apply(effects.committed)
         self.reads.answer(effects.reads)
         self._announce(core.leads and self.applied.index >= core.term_start)
         self.applied.wake()
         self._consider_snapshot()
-        # Last: the thread that writes could do nothing before this one lets go of the interpreter's lock, but wake and wait.
-        self.writer.write(effects.persists)
 
     def _written(self, sequence: int) -> None:
         self.core.persisted(sequence, self.clock.now())

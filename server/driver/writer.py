@@ -58,9 +58,12 @@ class LogWriter:
         if self._waiting and not self._is_writing:
             self._is_writing = True
             self._idle.clear()
-            self._begin_group()
+            # After what is to be sent was sent: the thread, woken, could only wait for the interpreter's lock before.
+            asyncio.get_running_loop().call_soon(self._begin_group)
 
     def _begin_group(self) -> None:
+        if self._closed:
+            return
         group, self._waiting = self._waiting, []
         if any(persist.install is not None for persist in group):
             self._tasks.spawn(self._write_parts(group), "write")

@@ -58,12 +58,14 @@ class Desk:
 def test_what_comes_while_a_group_is_written_is_one_group_after_it() -> None:
     async def scenario() -> None:
         desk = Desk()
-        for sequence in (1, 2, 3):
-            desk.write(sequence)
+        for turn in ((1, 2), (3,), (4,)):
+            for sequence in turn:
+                desk.write(sequence)
+            await asyncio.sleep(0)
         desk.disk.let.set()
-        assert [await desk.written.get(), await desk.written.get()] == [1, 3]
+        assert [await desk.written.get(), await desk.written.get()] == [2, 4]
         await desk.writer.idle()
-        assert desk.disk.groups == [[1], [2, 3]]
+        assert desk.disk.groups == [[1, 2], [3, 4]]
         await desk.writer.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
@@ -91,6 +93,7 @@ def test_a_group_under_way_at_the_end_is_written_before_the_disk_is_let_go_and_n
     async def scenario() -> None:
         desk = Desk()
         desk.write(1)
+        await asyncio.sleep(0)
         desk.write(2)
         desk.writer.stop()
         desk.disk.let.set()
@@ -98,6 +101,19 @@ def test_a_group_under_way_at_the_end_is_written_before_the_disk_is_let_go_and_n
         assert desk.disk.groups == [[1]]
         assert desk.disk.closed
         assert desk.written.empty()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_what_was_not_begun_at_the_end_is_not_written() -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        desk.disk.let.set()
+        desk.write(1)
+        desk.writer.stop()
+        await desk.writer.close()
+        assert not desk.disk.groups
+        assert desk.disk.closed
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
