@@ -363,7 +363,7 @@ def test_prepared_queries(c: Consul) -> None:
     assert (found["Service"], found["Datacenter"], found["DNS"]) == ("asked", "dc1", {"TTL": "10s"})
     assert c.query.explain("find-asked")["Query"]["Service"]["Service"] == "asked"
     assert c.query.update(made, service="asked", name="find-asked-2")
-    assert c.query.execute(made)["Nodes"]
+    assert c.query.execute("find-asked-2")["Nodes"], "the library makes templates, which are asked by name alone"
     assert c.query.delete(made)
     assert c.query.get(made) is None
     assert c.agent.service.deregister("asked-1")
