@@ -138,7 +138,7 @@ class Server:
         session_ttl = SessionTTL(machine, writes, clock)
         session_ttl.serve(self.context)
         self.duties.add(session_ttl)
-        coordinate_updates = CoordinateUpdates(writes, clock)
+        coordinate_updates = CoordinateUpdates(machine, writes, clock)
         coordinate_updates.serve(self.context)
         self.duties.add(coordinate_updates)
         self._listener = RpcListener(Path(options.socket_path), gate.endpoints)

@@ -21,6 +21,7 @@ from chowk.core.runtime.clock import Clock
 from chowk.server.rpc.context import ServerContext
 from chowk.server.rpc.limits import check_node_name
 from chowk.server.rpc.writes import Writes
+from chowk.server.state.machine import StoreMachine
 
 log = structlog.get_logger("chowk.leader")
 PERIOD_S: Final = 5.0
@@ -38,7 +39,8 @@ class CoordinateUpdates:
 
     name = "coordinates"
 
-    def __init__(self, writes: Writes, clock: Clock) -> None:
+    def __init__(self, machine: StoreMachine, writes: Writes, clock: Clock) -> None:
+        self._machine = machine
         self._writes = writes
         self._clock = clock
         self._gathered: dict[str, NodeCoordinate] = {}
@@ -78,6 +80,9 @@ class CoordinateUpdates:
         if said.coord.problem:
             raise InvalidRequest(f"Invalid coordinate: {said.coord.problem}")
         key = said.node.lower()
+        known = self._machine.store.coordinates.get(key)
+        if known is not None and known.coord == said.coord and key not in self._gathered:
+            return  # an agent that is alone says the same for ever
         if key not in self._gathered and len(self._gathered) >= GATHERED_MAX:
             raise TooManyRequests(f"the coordinates of {GATHERED_MAX} nodes wait to be written already")
         self._gathered[key] = said

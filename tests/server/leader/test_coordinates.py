@@ -45,7 +45,7 @@ class Scene:
         self.consensus = SoloConsensus(self.machine)
         self.clock = ManualClock()
         self.writes = Writes(self.consensus, self.clock)
-        duty = CoordinateUpdates(self.writes, self.clock)
+        duty = CoordinateUpdates(self.machine, self.writes, self.clock)
         self.context = Context()
         duty.serve(self.context)  # type: ignore[arg-type]
         self.duties = LeaderDuties(self.clock)
@@ -87,6 +87,23 @@ def test_the_first_news_are_written_at_once_and_later_ones_together_each_nodes_l
             await scene.clock.advance(PERIOD_S)
             assert scene.known() == {"a": 0.049, "b": 0.049}
             assert scene.consensus.applied_index == index + 1
+
+    asyncio.run(body())
+
+
+def test_what_is_known_already_is_not_written_again() -> None:
+    async def body() -> None:
+        async with leading("a") as scene:
+            await scene.say("a", 0.1)
+            await scene.clock.advance(PERIOD_S)
+            index = scene.consensus.applied_index
+            await scene.say("A", 0.1)
+            await scene.clock.advance(2 * PERIOD_S)
+            assert scene.consensus.applied_index == index
+            for seconds in (0.2, 0.1):
+                await scene.say("a", seconds)
+            await scene.clock.advance(2 * PERIOD_S)
+            assert scene.known() == {"a": 0.1}
 
     asyncio.run(body())
 
