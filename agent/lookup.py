@@ -59,6 +59,11 @@ class ViewLookup:
         self._addresses: OrderedDict[str, tuple[float, int, _Owners]] = OrderedDict()
         self._address_generations = count(1)
 
+    @property
+    def epoch(self) -> int:
+        """Changes whenever a view does, one is opened, or one is closed."""
+        return self._views.epoch
+
     def datacenters(self) -> tuple[str, ...]:
         """The datacenters that can be asked; our own is the first."""
         return (self._datacenter,)

@@ -7,18 +7,17 @@ maintenance are never shown, warning ones unless `only_passing`.
 
 from __future__ import annotations
 
-import ipaddress
+import random
 from collections.abc import Iterable
 
 import msgspec
 
 from chowk.core.durations import parse_duration
 from chowk.core.query_index import chosen, own_first
-from chowk.core.records.check import PASSING, WARNING
-from chowk.core.records.instance import ServiceInstance
+from chowk.core.records.check import PASSING
 from chowk.core.records.node import Node
 from chowk.core.records.prepared_query import NEAR_AGENT, PreparedQuery
-from chowk.dns import names
+from chowk.dns import limits, names
 from chowk.dns.lookup import Lookup
 from chowk.dns.records import (
     AAAA,
@@ -46,6 +45,7 @@ from chowk.dns.records import (
     fits,
     name_of,
 )
+from chowk.dns.roster import Rosters, Row, Shown, is_of_kind, pack_address, row_of
 from chowk.dns.settings import Zone, node_ttl, service_ttl, whole_ttl
 
 SRV_PRIORITY = 1
@@ -64,7 +64,8 @@ class Entry(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """`entries` are in no order yet (`order`, `limits`), unless `in_order`; `limit` is how many may be shown, 0 for all.
 
-    `sources` are the (kind, key) of the lookup that the answer rests on.
+    `sources` are the (kind, key) of the lookup that the answer rests on. `left_out` is how many entries were not drawn,
+    0 when all are there; drawn ones are in order, and asking again draws others.
     """
 
     rcode: int
@@ -73,6 +74,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[tuple[str, str], ...] = ()
     limit: int = 0
     in_order: bool = False
+    left_out: int = 0
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -83,10 +85,26 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 class Asker:
-    """Answers questions of one moment. `fetched` says that a fetch was made: what is still unknown is SERVFAIL."""
+    """Answers questions of one moment. `fetched` says that a fetch was made: what is still unknown is SERVFAIL.
 
-    def __init__(self, zone: Zone, lookup: Lookup, serial: int, *, fetched: bool = False) -> None:
+    `room` is how many entries a reply holds at the most: of a larger service so many instances are drawn by `rng`.
+    """
+
+    def __init__(
+        self,
+        zone: Zone,
+        lookup: Lookup,
+        serial: int,
+        rosters: Rosters,
+        rng: random.Random,
+        *,
+        room: int = limits.ENTRIES_MAX,
+        fetched: bool = False,
+    ) -> None:
         self._zone = zone
+        self._rosters = rosters
+        self._rng = rng
+        self._room = room
         self._lookup = lookup
         self._serial = serial
         self._fetched = fetched
@@ -141,9 +159,11 @@ class Asker:
         instances = self._lookup.instances(subject.service, connect=subject.connect)
         if instances is None:
             return self._unknown(*source)
-        shown = [(item, weight) for item in instances if (weight := self._weight(item, subject.tag)) is not None]
-        ttl_s = service_ttl(self._zone.settings, subject.service)
-        return self._instances(question, kind, shown, ttl_s, source)
+        only_passing = self._zone.settings.only_passing
+        roster = self._rosters.get(
+            subject.service, subject.tag, instances, connect=subject.connect, only_passing=only_passing
+        )
+        return self._shown(question, kind, roster, service_ttl(self._zone.settings, subject.service), source)
 
     def _query(self, question: names.Question, subject: names.QuerySubject, kind: int) -> Answer | Unknown:
         """What a prepared query picks, by its own rules of health and with its own TTL, where it says one."""
@@ -158,11 +178,10 @@ class Asker:
             return self._unknown(*source)
         near = self._zone.node_name if service.near == NEAR_AGENT else service.near
         picked = own_first(chosen(service, instances), near)
-        shown = [(item, _weight_of(item, item.status == PASSING)) for item in picked]
+        shown = Shown(row_of(item, is_passing=item.status == PASSING) for item in picked)
         sources = (source, ("connect" if service.connect else "health", service.service.lower()))
-        answer = self._instances(question, kind, shown, self._query_ttl(query), *sources)
         is_near = bool(picked) and picked[0].node.node.lower() == near.lower()
-        return msgspec.structs.replace(answer, in_order=is_near)
+        return self._shown(question, kind, shown, self._query_ttl(query), *sources, in_order=is_near)
 
     def _query_ttl(self, query: PreparedQuery) -> int:
         try:
@@ -173,56 +192,55 @@ class Asker:
             return service_ttl(self._zone.settings, query.service.service)
         return whole_ttl(ttl_s)
 
-    def _instances(
+    def _shown(
         self,
         question: names.Question,
         kind: int,
-        shown: list[tuple[ServiceInstance, int]],
+        shown: Shown,
         ttl_s: int,
         *sources: tuple[str, str],
+        in_order: bool = False,
     ) -> Answer:
-        """The records of instances, each with its weight."""
-        if not shown:
+        """The records of instances, each with its weight: all, or as many as a reply has room for at the most."""
+        if not shown.rows:
             return self._no_name(question.domain, *sources)
-        if kind == SRV:
-            return self._answer(question, self._service_entries(question, shown, ttl_s), *sources)
-        if kind not in (A, AAAA, ANY):
+        if kind not in (SRV, A, AAAA, ANY):
             return self._no_data(question.domain, *sources)
-        packed = {address: weight for item, weight in shown if (address := pack_address(item.address))}
-        if packed:
-            entries = [
-                Entry((AddressRecord(question.name, ttl_s, address),), weight=weight)
-                for address, weight in packed.items()
-                if _is_of_kind(address, kind)
-            ]
-            return self._answer(question, entries, *sources, limit=self._zone.settings.a_record_limit)
-        # A name has one CNAME or other records, never both (RFC 1034 section 3.6.2): host names are shown where no
-        # instance has an address, and one at a time.
-        aliases = sorted({target for item, _ in shown if (target := name_of(item.address))})
-        entries = [Entry((AliasRecord(question.name, ttl_s, target),)) for target in aliases]
-        return self._answer(question, entries, *sources, limit=1)
+        if kind != SRV and not shown.has_addresses:
+            # A name has one CNAME or other records, never both (RFC 1034 section 3.6.2): host names are shown where no
+            # instance has an address, and one at a time.
+            aliases = sorted({target for row in shown.rows if (target := name_of(row.instance.address))})
+            entries = [Entry((AliasRecord(question.name, ttl_s, target),)) for target in aliases]
+            return msgspec.structs.replace(self._answer(question, entries, *sources, limit=1), in_order=in_order)
+        limit = 0 if kind == SRV else max(0, self._zone.settings.a_record_limit)
+        most = min(limit, self._room) if limit else self._room
+        group = shown.group(kind)
+        left_out = max(0, len(group) - most)
+        rows = group.draw(most, self._rng) if left_out and not in_order else group.all()[:most]
+        if kind == SRV:
+            entries = list(self._service_entries(question, rows, ttl_s))
+        else:
+            name = question.name
+            entries = [Entry((AddressRecord(name, ttl_s, row.packed),), weight=row.weight) for row in rows]
+        answer = self._answer(question, entries, *sources, limit=limit)
+        return msgspec.structs.replace(answer, in_order=in_order or left_out > 0, left_out=left_out)
 
-    def _service_entries(
-        self, question: names.Question, shown: list[tuple[ServiceInstance, int]], ttl_s: int
-    ) -> Iterable[Entry]:
-        seen = set()
-        for item, weight in shown:
-            target, additional = self._target(item, question.domain, ttl_s)
-            port = item.service.port
-            if not target or (target, port) in seen or not 0 <= port <= 0xFFFF:
-                continue
-            seen.add((target, port))
-            record = ServiceRecord(question.name, ttl_s, SRV_PRIORITY, weight, port, target)
-            yield Entry((record,), additional, weight)
+    def _service_entries(self, question: names.Question, rows: Iterable[Row], ttl_s: int) -> Iterable[Entry]:
+        for row in rows:
+            target, additional = self._target(row, question.domain, ttl_s)
+            if target:
+                port = row.instance.service.port
+                record = ServiceRecord(question.name, ttl_s, SRV_PRIORITY, row.weight, port, target)
+                yield Entry((record,), additional, row.weight)
 
-    def _target(self, item: ServiceInstance, domain: Name, ttl_s: int) -> tuple[Name, tuple[ResourceRecord, ...]]:
+    def _target(self, row: Row, domain: Name, ttl_s: int) -> tuple[Name, tuple[ResourceRecord, ...]]:
         """The SRV target of an instance and the records that resolve it; () when it has no address that is one."""
-        packed = pack_address(item.address)
+        item, packed = row.instance, row.packed
         datacenter = item.node.datacenter or self._zone.datacenter
         if item.address == item.node.address:
             target = _node_name(item.node.node, datacenter, domain)
             if fits(target):
-                alias = name_of(item.address)
+                alias = name_of(item.address) if not packed else ()
                 if packed:
                     return target, (AddressRecord(target, ttl_s, packed),)
                 return (target, (AliasRecord(target, ttl_s, alias),)) if alias else ((), ())
@@ -230,15 +248,6 @@ class Asker:
             target = (packed.hex().encode(), b"addr", datacenter.encode(), *domain)
             return (target, (AddressRecord(target, ttl_s, packed),)) if fits(target) else ((), ())
         return name_of(item.address), ()
-
-    def _weight(self, item: ServiceInstance, tag: str) -> int | None:
-        """The instance's weight by its health; None when it is not to be shown."""
-        if tag and not any(tag == own.lower() for own in item.service.tags):
-            return None
-        status = item.status
-        if status == PASSING or (status == WARNING and not self._zone.settings.only_passing):
-            return _weight_of(item, status == PASSING)
-        return None
 
     def _node(self, question: names.Question, subject: names.NodeSubject, kind: int) -> Answer | Unknown:
         source = ("nodes", subject.node)
@@ -286,7 +295,7 @@ class Asker:
         return Answer(rcode=NOERROR, entries=(Entry(tuple(records), additional),), sources=(source,))
 
     def _address_records(self, name: Name, ttl_s: int, packed: bytes, kind: int) -> list[ResourceRecord]:
-        return [AddressRecord(name, ttl_s, packed)] if packed and _is_of_kind(packed, kind) else []
+        return [AddressRecord(name, ttl_s, packed)] if packed and is_of_kind(packed, kind) else []
 
     def _records(self, question: names.Question, records: list[ResourceRecord], *sources: tuple[str, str]) -> Answer:
         return self._answer(question, [Entry((record,)) for record in records], *sources)
@@ -324,19 +333,6 @@ class Asker:
         )
 
 
-def _weight_of(item: ServiceInstance, is_passing: bool) -> int:
-    weights = item.service.weights
-    return max(0, min(weights.passing if is_passing else weights.warning, 0xFFFF))
-
-
-def pack_address(text: str) -> bytes:
-    """The 4 or 16 bytes of an IP address; b"" when the text is none (a host name, or nothing)."""
-    try:
-        return ipaddress.ip_address(text).packed
-    except ValueError:
-        return b""
-
-
 def node_texts(node: Node) -> list[tuple[bytes, ...]]:
     """The strings of a node's TXT records, one record a pair: `key=value`, or the value alone under an `rfc1035-` key."""
     texts = []
@@ -349,7 +345,3 @@ def node_texts(node: Node) -> list[tuple[bytes, ...]]:
 
 def _node_name(node: str, datacenter: str, domain: Name) -> Name:
     return (*node.encode().split(b"."), b"node", datacenter.encode(), *domain)
-
-
-def _is_of_kind(packed: bytes, kind: int) -> bool:
-    return kind == ANY or (len(packed) == 4 and kind == A) or (len(packed) == 16 and kind == AAAA)

@@ -2,13 +2,16 @@
 
 An entry holds up to `order.TURNS_MAX` replies, the same records in different orders, shown in turn. It is dropped when
 the lookup's generation of anything it rests on changes, when its records' TTL ends, and at the latest after
-`LIFE_S_MAX`, so that orders are drawn anew. One cache a transport, since limits differ. Called by the responder.
+`LIFE_S_MAX`, so that orders are drawn anew. Generations are compared once after each change of any view, not for every
+packet: `epoch` says that there was one. What rests on answers that age without any change (KINDS_OF_VIEWS) is compared
+always. One cache a transport, since limits differ. Called by the responder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from chowk.core.events import CONNECT, HEALTH, NODES, QUERIES, SERVICES
 from chowk.dns.lookup import Lookup
 
 ENTRIES_MAX = 4096
@@ -17,13 +20,15 @@ ANSWER_BYTES = 1024  # about what one instance's records take until all orders a
 ENTRY_BYTES_MAX = 128 * 1024  # so the largest replies (TCP) are kept in few orders
 LIFE_S_MAX = 5.0
 
-Sources = tuple[tuple[str, str], ...]
+KINDS_OF_VIEWS = frozenset((CONNECT, HEALTH, NODES, QUERIES, SERVICES))
+RESCUES_MAX = 16  # entries passed over, at one eviction, because they were asked for since they came to the front
+_NEVER = -1
 
 
 class Entry:
     """Replies without their id, the first already built; the others come from `build(turn)`, which makes whole packets."""
 
-    __slots__ = ("_build", "_replies", "_turn", "_turns", "bytes_held", "expires_at", "marks")
+    __slots__ = ("_build", "_replies", "_turn", "_turns", "bytes_held", "compared_at", "expires_at", "marks", "used")
 
     def __init__(
         self,
@@ -40,6 +45,8 @@ class Entry:
         self.bytes_held = len(first) * turns  # about: other orders may be cut elsewhere
         self.marks = marks
         self.expires_at = expires_at
+        self.compared_at = _NEVER  # the epoch in which the marks were last seen to hold
+        self.used = False  # asked for since it was put at the end
 
     def next_reply(self) -> bytes:
         """The reply whose turn it is, from its third byte on."""
@@ -55,7 +62,8 @@ class Entry:
 
 
 class WireCache:
-    """Bounded by entries and bytes; when full, the oldest entry goes."""
+    """Bounded by entries and bytes. When full the oldest goes, except that what was asked for meanwhile gets another
+    round (CLOCK, Corbató 1968), so that a flood of random names does not push out those in use."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -75,13 +83,9 @@ class WireCache:
         entry = self._entries.get(packet[2:])
         if entry is None:
             return None
-        if now < entry.expires_at:
-            generation = self._lookup.generation
-            for kind, key, mark in entry.marks:
-                if generation(kind, key) != mark:
-                    break
-            else:
-                return packet[:2] + entry.next_reply()
+        if now < entry.expires_at and (entry.compared_at == self._lookup.epoch or self._holds(entry)):
+            entry.used = True
+            return packet[:2] + entry.next_reply()
         self._drop(packet[2:])
         return None
 
@@ -90,8 +94,16 @@ class WireCache:
         key = packet[2:]
         self._drop(key)
         entry.bytes_held += len(key) + instances * ANSWER_BYTES
+        rescues = RESCUES_MAX
         while self._entries and (len(self._entries) >= ENTRIES_MAX or self._bytes + entry.bytes_held > BYTES_MAX):
-            self._drop(next(iter(self._entries)))
+            oldest = next(iter(self._entries))
+            if rescues and self._entries[oldest].used:
+                rescues -= 1
+                again = self._entries.pop(oldest)
+                again.used = False
+                self._entries[oldest] = again
+            else:
+                self._drop(oldest)
         self._entries[key] = entry
         self._bytes += entry.bytes_held
 
@@ -99,6 +111,17 @@ class WireCache:
         """Forget everything: the settings changed."""
         self._entries.clear()
         self._bytes = 0
+
+    def _holds(self, entry: Entry) -> bool:
+        """Are the generations that the entry rests on those of now?"""
+        epoch, ages = self._lookup.epoch, False
+        for kind, key, mark in entry.marks:
+            if self._lookup.generation(kind, key) != mark:
+                return False
+            ages = ages or kind not in KINDS_OF_VIEWS
+        if not ages:
+            entry.compared_at = epoch
+        return True
 
     def _drop(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)

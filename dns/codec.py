@@ -1,7 +1,7 @@
-"""DNS packets from and to bytes, over dnslib. Called by the responder and the recursor.
+"""DNS packets from bytes (dnslib) and to bytes (`packer`). Called by the responder and the recursor.
 
 dnslib's name decoder follows pointers recursively, lets names grow without bound and refuses labels that are not
-UTF-8; its encoder writes wrong pointers past 16 KB. `_Buffer` mends these four. Of a query only the header, the
+UTF-8. `_Buffer` mends these three. Of a query only the header, the
 question and the OPT record are decoded; whatever else a packet carries is stepped over and meets no parser of ours.
 """
 
@@ -16,6 +16,7 @@ from dnslib.label import DNSBuffer, DNSLabel
 
 from chowk.dns import limits
 from chowk.dns.answer import Answer, Entry
+from chowk.dns.packer import OPT_BYTES, Packer
 from chowk.dns.records import (
     CLASS_IN,
     CNAME,
@@ -27,13 +28,8 @@ from chowk.dns.records import (
     A,
     AddressRecord,
     AliasRecord,
-    AuthorityRecord,
     Name,
-    NameServerRecord,
-    PointerRecord,
     ResourceRecord,
-    ServiceRecord,
-    TextRecord,
     lower,
 )
 
@@ -42,8 +38,7 @@ REQUEST_BYTES_MAX = 4096
 POINTERS_MAX = 16
 ALIAS_RECORDS_MAX = 64
 OWN_UDP_BYTES = 1232  # what our OPT says that we take
-_POINTER_OFFSET_MAX = 0x3FFF
-_OPT_BYTES = 11
+_QR, _AA, _TC, _RD, _RA, _CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
 
 
 class Edns(msgspec.Struct, frozen=True):
@@ -76,21 +71,12 @@ class BadPacket(ValueError):
         self.reply = reply
 
 
-class _Offsets(dict[Name, int]):
-    """Where names start: only places that 14 bits can point at are kept (RFC 1035 section 4.1.4)."""
-
-    def __setitem__(self, name: Name, offset: int) -> None:
-        if offset <= _POINTER_OFFSET_MAX:
-            super().__setitem__(name, offset)
-
-
 class _Buffer(DNSBuffer):  # type: ignore[misc]
-    """dnslib's buffer with names bounded both ways; see the module's docstring."""
+    """dnslib's buffer with bounded names; see the module's docstring."""
 
     def __init__(self, data: bytes = b"") -> None:
         super().__init__(data)
         self.offset: int = 0
-        self.names: dict[Name, int] = _Offsets()
 
     def decode_name(self, _last: int = -1) -> DNSLabel:
         """The name at the offset. ShortBuffer when it is cut short, too long, or its pointers do not end."""
@@ -209,7 +195,7 @@ def encode_answer(
             list(dict.fromkeys(record for entry in kept for record in entry.additional)),
             recursion=recursion,
             authoritative=True,
-            truncated=budget.flag_truncation and len(kept) < len(entries),
+            truncated=budget.flag_truncation and len(kept) < len(entries) + answer.left_out,
         )
         if len(packet) <= budget.bytes_max or not kept:
             return packet
@@ -290,22 +276,17 @@ def _sizes(entries: Sequence[Entry], query: Query, answer: Answer) -> Iterator[i
     Compression makes the sum independent of the order of records, so entries may be packed whole here although their
     records end in two sections. (Up to 16 KB; after that it is a good guess.)
     """
-    buffer = _Buffer()
-    buffer.append(bytes(HEADER_BYTES))
-    _question(query).pack(buffer)
-    for record in answer.authority:
-        _resource(record).pack(buffer)
-    yield len(buffer) + (_OPT_BYTES if query.edns is not None else 0)
+    packer = Packer(0, 0, (0, 0, 0, 0))
+    packer.question(query.name, query.kind, query.klass)
+    packer.records(answer.authority)
+    yield len(packer.data) + (OPT_BYTES if query.edns is not None else 0)
     seen: set[ResourceRecord] = set()
     for entry in entries:
-        start = len(buffer)
-        for record in entry.answers:
-            _resource(record).pack(buffer)
-        for record in entry.additional:
-            if record not in seen:
-                seen.add(record)
-                _resource(record).pack(buffer)
-        yield len(buffer) - start
+        start = len(packer.data)
+        packer.records(entry.answers)
+        packer.records(record for record in entry.additional if record not in seen)
+        seen.update(entry.additional)
+        yield len(packer.data) - start
 
 
 def _encode(
@@ -319,42 +300,20 @@ def _encode(
     authoritative: bool,
     truncated: bool,
 ) -> bytes:
-    header = dnslib.DNSHeader(
-        id=query.id, bitmap=0, qr=1, opcode=query.opcode, aa=authoritative, tc=truncated, rd=query.recursion_desired,
-        ra=recursion, cd=query.checking_disabled, rcode=rcode & 0xF,
-        q=1, a=len(answers), auth=len(authority), ar=len(additional) + (query.edns is not None),
+    flags = (
+        _QR | query.opcode << 11 | _AA * authoritative | _TC * truncated | _RD * query.recursion_desired
+        | _RA * recursion | _CD * query.checking_disabled | rcode & 0xF
     )  # fmt: skip
-    buffer = _Buffer()
-    header.pack(buffer)
-    _question(query).pack(buffer)
-    for record in (*answers, *authority, *additional):
-        _resource(record).pack(buffer)
+    counts = (1, len(answers), len(authority), len(additional) + (query.edns is not None))
+    packer = Packer(query.id, flags, counts)
+    packer.question(query.name, query.kind, query.klass)
+    packer.records(answers)
+    packer.records(authority)
+    packer.records(additional)
     if query.edns is not None:
-        flags = "do" if query.edns.dnssec_ok else ""
-        dnslib.EDNS0(flags=flags, udp_len=OWN_UDP_BYTES, ext_rcode=rcode >> 4).pack(buffer)
-    return bytes(buffer.data)
+        packer.options(OWN_UDP_BYTES, extended_rcode=rcode >> 4, dnssec_ok=query.edns.dnssec_ok)
+    return bytes(packer.data)
 
 
 def _question(query: Query) -> dnslib.DNSQuestion:
     return dnslib.DNSQuestion(DNSLabel(query.name), query.kind, query.klass)
-
-
-def _resource(record: ResourceRecord) -> dnslib.RR:
-    match record:
-        case AddressRecord(packed=packed):
-            kind, data = (1, dnslib.A(tuple(packed))) if len(packed) == 4 else (28, dnslib.AAAA(tuple(packed)))
-        case ServiceRecord():
-            target = DNSLabel(record.target)
-            kind, data = 33, dnslib.SRV(record.priority, record.weight, record.port, target)
-        case AliasRecord(target=target):
-            kind, data = 5, dnslib.CNAME(DNSLabel(target))
-        case PointerRecord(target=target):
-            kind, data = 12, dnslib.PTR(DNSLabel(target))
-        case NameServerRecord(target=target):
-            kind, data = 2, dnslib.NS(DNSLabel(target))
-        case TextRecord(strings=strings):
-            kind, data = 16, dnslib.TXT(strings)
-        case AuthorityRecord():
-            times = (record.serial, record.refresh_s, record.retry_s, record.expire_s, record.min_ttl_s)
-            kind, data = 6, dnslib.SOA(DNSLabel(record.primary), DNSLabel(record.mailbox), times)
-    return dnslib.RR(DNSLabel(record.name), kind, 1, record.ttl_s, data)

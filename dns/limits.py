@@ -13,6 +13,8 @@ PLAIN_UDP_BYTES_MAX = 512  # RFC 1035 section 4.2.1
 REMOTE_UDP_BYTES_MAX = 1232  # never fragmented, little to amplify: DNS flag day 2020, RELIABILITY.md
 LOCAL_UDP_BYTES_MAX = 65_507  # all that a datagram over IPv4 holds; loopback neither fragments nor amplifies
 TCP_BYTES_MAX = 65_535
+ENTRY_BYTES_MIN = 16  # an A record with its name compressed
+ENTRIES_MAX = TCP_BYTES_MAX // ENTRY_BYTES_MIN
 
 
 class Via(enum.Enum):
@@ -29,6 +31,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     bytes_max: int
     entries_max: int = 0
     flag_truncation: bool = False
+
+    @property
+    def entries_room(self) -> int:
+        """More entries than this are never in a reply."""
+        fit = self.bytes_max // ENTRY_BYTES_MIN
+        return min(self.entries_max, fit) if self.entries_max > 0 else fit
 
 
 def budget(via: Via, edns_size: int | None, settings: DnsSettings) -> Budget:

@@ -15,8 +15,13 @@ from chowk.core.records.prepared_query import PreparedQuery
 
 
 class Lookup(Protocol):
-    """`generation` changes whenever any answer may have changed for that kind of question; caches compare it."""
+    """`generation` changes whenever any answer may have changed for that kind of question; caches compare it.
 
+    `epoch` changes whenever any generation may have, but for those of kinds that are of no view (`address`).
+    """
+
+    @property
+    def epoch(self) -> int: ...
     def datacenters(self) -> tuple[str, ...]: ...
     def instances(self, service: str, *, connect: bool) -> tuple[ServiceInstance, ...] | None: ...
     def summary(self, service: str) -> ServiceSummary | None: ...

@@ -20,6 +20,11 @@ def turns(entries: Sequence[Entry]) -> int:
     return max(1, min(len(entries), TURNS_MAX))
 
 
+def turns_of(answer: Answer) -> int:
+    """How many replies to keep ready: orders of all entries, or draws where there are more than a reply holds."""
+    return 1 if answer.in_order and not answer.left_out else turns(answer.entries)
+
+
 def shuffle(entries: Sequence[Entry], rng: random.Random) -> list[Entry]:
     """A weighted random order; entries of weight 0 come last (RFC 2782 gives them a very small chance)."""
     return sorted(entries, key=lambda entry: _draw(entry.weight, rng), reverse=True)

@@ -38,6 +38,7 @@ from chowk.dns.records import (
     ResourceRecord,
 )
 from chowk.dns.recursor import Recursor
+from chowk.dns.roster import Rosters
 from chowk.dns.settings import Zone
 
 log = structlog.get_logger("chowk.dns")
@@ -74,6 +75,7 @@ class Responder:
         self._clock = clock
         self._rng = rng
         self._caches = {via: cache.WireCache(lookup) for via in Via}
+        self._rosters = Rosters()
         self._fetches: dict[tuple[str, str], asyncio.Task[bool]] = {}
         self._tasks = TaskOwner("dns")
 
@@ -81,6 +83,7 @@ class Responder:
         """Answer by new settings from now on."""
         self._zone = zone
         self._recursor = recursor
+        self._rosters.clear()
         for ready in self._caches.values():
             ready.clear()
 
@@ -119,7 +122,7 @@ class Responder:
         if rcode:
             send(self._error(query, rcode))
             return
-        asker = self._asker(fetched=fetched)
+        asker = self._asker(fetched=fetched, room=self._budget(query, via).entries_room)
         question = parse_name(query.name, self._zone.domains)
         found: Answer | Unknown | None = None
         if isinstance(question, Question):
@@ -147,7 +150,10 @@ class Responder:
         shuffled = order.first_order(answer, rng)
 
         def build(turn: int) -> bytes:
-            turned = shuffled if answer.in_order else order.turn(shuffled, turn, rng)
+            if answer.left_out and turn > 0:
+                turned = self._drawn_anew(query, budget, answer)
+            else:
+                turned = shuffled if answer.in_order else order.turn(shuffled, turn, rng)
             entries = order.cut(turned, answer.limit)
             return codec.encode_answer(query, answer, entries, budget, recursion=recursion)
 
@@ -157,10 +163,17 @@ class Responder:
             return build(0)
         marks = tuple((kind, key, self._lookup.generation(kind, key)) for kind, key in answer.sources)
         reply = build(0)
-        turns = 1 if answer.in_order else max(1, min(order.turns(answer.entries), cache.ENTRY_BYTES_MAX // len(reply)))
+        turns = max(1, min(order.turns_of(answer), cache.ENTRY_BYTES_MAX // len(reply)))
         entry = cache.Entry(reply, build, turns, marks, self._clock.now() + _life_s(answer))
         self._caches[via].put(packet, entry, len(answer.entries))
         return reply
+
+    def _drawn_anew(self, query: codec.Query, budget: limits.Budget, before: Answer) -> list[Entry]:
+        """Other entries of a service that is too large for one reply. Called before anything that it rests on changes."""
+        question = parse_name(query.name, self._zone.domains)
+        asker = self._asker(fetched=True, room=budget.entries_room)
+        found = asker.answer(question, query.kind) if isinstance(question, Question) else before
+        return list(found.entries if isinstance(found, Answer) else before.entries)
 
     def _later(self, query: codec.Query, send: Send, work: Work, name: str) -> None:
         if len(self._tasks) >= PENDING_MAX:
@@ -246,8 +259,9 @@ class Responder:
             found = self._asker(fetched=True).answer(question, kind)
         return found if isinstance(found, Answer) else Answer(rcode=SERVFAIL)
 
-    def _asker(self, *, fetched: bool) -> Asker:
-        return Asker(self._zone, self._lookup, int(self._clock.wall()), fetched=fetched)
+    def _asker(self, *, fetched: bool, room: int = limits.ENTRIES_MAX) -> Asker:
+        serial = int(self._clock.wall())
+        return Asker(self._zone, self._lookup, serial, self._rosters, self._rng, room=room, fetched=fetched)
 
     def _budget(self, query: codec.Query, via: Via) -> limits.Budget:
         return limits.budget(via, query.edns.size if query.edns is not None else None, self._zone.settings)

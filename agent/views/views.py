@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from itertools import count
 from typing import Any, Final, TypeVar, cast
 
 import structlog
@@ -148,7 +147,8 @@ class Views:
         self._views_max = views_max
         self._views: dict[Topic, View] = {}
         self._running: dict[Topic, asyncio.Task[Any]] = {}
-        self._generations = count(1)
+        self.epoch = 0
+        """Grows whenever a view changes, is opened or is closed: what nothing happened to needs no second look."""
         self._tasks = TaskOwner("views")
 
     async def start(self) -> None:
@@ -180,10 +180,14 @@ class Views:
             self._drop(view)
         elif len(self._views) >= self._views_max:
             self._make_room()
-        view = View(topic, self._client, lambda: next(self._generations), self._clock.now())
+        view = View(topic, self._client, self._next_generation, self._clock.now())
         self._views[topic] = view
         self._running[topic] = self._tasks.spawn(view.run(), f"{topic.kind}/{topic.key}")
         return view
+
+    def _next_generation(self) -> int:
+        self.epoch += 1
+        return self.epoch
 
     def _make_room(self) -> None:
         unused = [view for view in self._views.values() if not view.in_use]
@@ -192,6 +196,7 @@ class Views:
         self._drop(min(unused, key=lambda view: view.used_at))
 
     def _drop(self, view: View) -> None:
+        self.epoch += 1
         del self._views[view.topic]
         self._running.pop(view.topic).cancel()
 

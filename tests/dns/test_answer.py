@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 
@@ -30,6 +32,7 @@ from chowk.dns.records import (
     TextRecord,
     name_of,
 )
+from chowk.dns.roster import Rosters
 from chowk.dns.settings import DnsSettings, make_zone
 from support.dns_lookup import FakeLookup, instance
 
@@ -42,7 +45,7 @@ def ask(
     zone = make_zone(settings, "agent1", "dc1")
     question = parse_name(name_of(text), zone.domains)
     assert isinstance(question, Question)
-    return Asker(zone, lookup, 7, fetched=fetched).answer(question, kind)
+    return Asker(zone, lookup, 7, Rosters(), random.Random(1), fetched=fetched).answer(question, kind)
 
 
 def known(
@@ -265,7 +268,7 @@ def test_another_known_datacenter_cannot_be_answered_from_here() -> None:
 def test_reverse_gives_the_node_else_the_services_else_nothing() -> None:
     lookup = web()
     lookup.nodes["n1"] = Node(node="n1", address="10.0.0.2")
-    asker = Asker(make_zone(SETTINGS, "agent1", "dc1"), lookup, 7)
+    asker = Asker(make_zone(SETTINGS, "agent1", "dc1"), lookup, 7, Rosters(), random.Random(1))
 
     def targets(address: str) -> list[bytes]:
         found = asker.reverse(ReverseQuestion(name_of("x.arpa"), address))

@@ -14,6 +14,7 @@ from chowk.dns.limits import Via
 from chowk.dns.names import QuerySubject, Question, parse_name
 from chowk.dns.records import AAAA, NOERROR, NXDOMAIN, SERVFAIL, SRV, TXT, A, AddressRecord, ServiceRecord, name_of
 from chowk.dns.responder import Responder
+from chowk.dns.roster import Rosters
 from chowk.dns.settings import DnsSettings, make_zone
 from support.dns_lookup import FakeLookup, instance
 from support.dns_wire import data, packet, rcode
@@ -45,7 +46,7 @@ def ask(lookup: FakeLookup, text: str, kind: int = A, *, fetched: bool = False, 
     zone = make_zone(DnsSettings(**fields), "agent1", "dc1")
     question = parse_name(name_of(text), zone.domains)
     assert isinstance(question, Question)
-    return Asker(zone, lookup, 7, fetched=fetched).answer(question, kind)
+    return Asker(zone, lookup, 7, Rosters(), random.Random(1), fetched=fetched).answer(question, kind)
 
 
 def known(lookup: FakeLookup, text: str, kind: int = A, **fields: Any) -> Answer:

@@ -36,6 +36,10 @@ class FakeLookup:
     def changed(self) -> None:
         self.revision += 1
 
+    @property
+    def epoch(self) -> int:
+        return self.revision
+
     def _known(self, kind: str, key: str) -> bool:
         return self.known_everything or (kind, key) in self.fetched
 
