@@ -17,7 +17,9 @@ from chowk.server.storage.port import Storage
 T = TypeVar("T")
 log = structlog.get_logger("chowk.consensus")
 LOG_BYTES: Final = 64 * 1024 * 1024
-"""This much log is reason for a snapshot before its number of entries is."""
+"""This much log is reason for a snapshot before the interval has passed."""
+LOG_ENTRIES: Final = 131_072
+"""So are this many entries: a restart reads and applies them all, ten microseconds each."""
 
 
 class Snapshots:
@@ -37,8 +39,9 @@ class Snapshots:
         if self._taking or applied <= snapshot:
             return False
         waited = self._clock.now() - self._last_s >= self._tuning.snapshot_interval_s
-        many = applied - snapshot >= self._tuning.snapshot_threshold
-        return (many and waited) or self.log_bytes >= LOG_BYTES
+        entries = applied - snapshot
+        many = entries >= self._tuning.snapshot_threshold
+        return (many and waited) or entries >= LOG_ENTRIES or self.log_bytes >= LOG_BYTES
 
     async def take(self, meta: SnapshotMeta, chunks: Callable[[], Iterable[bytes]]) -> None:
         """Write the state that was frozen; it is durable when this returns. None is due meanwhile. StorageError."""
