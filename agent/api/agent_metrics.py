@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from chowk.agent.api.agent_certificates import (
     CLUSTER,
@@ -66,7 +66,8 @@ class AgentCollector:
             ("inbound_denied_total", "Connections that intentions denied, since the sidecars' start."),
             ("handshake_failures_total", "TLS handshakes that failed, since the sidecars' start."),
         ):
-            yield _gauge(f"chowk_proxies_{name}", text, sum(getattr(report, name) for report in reports))
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield family(f"chowk_proxies_{name}", text, value=sum(getattr(report, name) for report in reports))
 
     def _expiry(self) -> Iterator[Metric]:
         """Seconds until certificates end, under Consul's names; of several the one that ends first."""
