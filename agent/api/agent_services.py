@@ -24,10 +24,11 @@ from chowk.agent.api.agent_writes import applied, asked_enable
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.errors import not_found
 from chowk.agent.api.query import WAIT_DEFAULT_S, WAIT_MAX_S
-from chowk.agent.api.reads import JITTER_PART, filtered
+from chowk.agent.api.reads import filtered
 from chowk.agent.api.replies import json_reply, text_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
+from chowk.agent.api.shared_reads import JITTER_PART
 from chowk.core.records.check import CRITICAL, PASSING, worst_status
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from chowk.agent.api import access, errors, query
+from chowk.agent.api import access, compression, errors, query
 from chowk.agent.api.context import CONTEXT, ApiContext
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
@@ -64,7 +64,9 @@ def _adapt(context: ApiContext, route: Route) -> AiohttpHandler:
         if parameters.get("dc") not in ("", context.config().datacenter):
             raise NoPathToDatacenter
         limit = route.body_bytes_max or context.config().limits.body_bytes_max
-        return await route.handler(ApiRequest(http, context, parameters, token, limit))
+        response = await route.handler(ApiRequest(http, context, parameters, token, limit))
+        await compression.encode(http, response)
+        return response
 
     return handle
 

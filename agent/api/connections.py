@@ -1,4 +1,5 @@
-"""Connections to the HTTP API, bounded: so many a client, and none that says nothing for long. Called by `serve`.
+"""Connections to the HTTP API, bounded: so many a client, none that says nothing for long, and none that takes an answer
+byte by byte. Called by `serve`.
 
 A connection belongs to its `Shortcut` for as long as that answers all that comes; from the first request that it does not
 take on it is aiohttp's, so that the two never share the order of answers, or a timer.
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, cast
 
 from chowk.core.runtime.tasks import TaskOwner
@@ -19,6 +22,13 @@ KEEPALIVE_S: Final = 120.0
 """How long a connection may say nothing after an answer."""
 REFUSED_S: Final = 0.5
 """How long a refused client may take to read that it was."""
+UNREAD_BYTES: Final = 16 * 1024
+"""Of an answer, kept for a client that does not read; what there is more of is not made before it reads."""
+SLOW_READER_S: Final = 30.0
+"""In this time a client takes SLOW_READER_BYTES of what waits for it, or all that is left; or it is dropped."""
+SLOW_READER_BYTES: Final = 32 * 1024
+EARLY_BYTES_MAX: Final = 64 * 1024
+"""Of requests that came before the answer to the one before: more is not read."""
 _TEXT: Final = b"Your IP is issuing too many concurrent connections, please rate limit your calls\n"
 _REFUSAL: Final = (
     b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
@@ -26,7 +36,20 @@ _REFUSAL: Final = (
 )
 
 
-Shortcut = Callable[[bytes], Coroutine[Any, Any, bytes] | None]
+Out = Sequence[bytes]
+"""The bytes of an answer, in one piece or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An answer to come: `write` makes its bytes, or what will make them, once `future` is done. It is cancelled when the
+    client is gone."""
+
+    future: asyncio.Future[Any]
+    write: Callable[[asyncio.Future[Any]], Out | Coroutine[Any, Any, Out]]
+
+
+Shortcut = Callable[[bytes], Coroutine[Any, Any, bytes] | Waiting | None]
 """Given the bytes that came: what makes the bytes of the answer to that one whole request, or None: it is not for it."""
 
 
@@ -42,10 +65,12 @@ class ConnectionGuard:
         *,
         total: int = CONNECTIONS_MAX,
         head_s: float = FIRST_REQUEST_S,
+        slow_s: float = SLOW_READER_S,
         shortcut: Shortcut | None = None,
     ) -> None:
         self.make_protocol = make_protocol
         self.head_s = head_s
+        self.slow_s = slow_s
         self.shortcut = shortcut
         self.tasks = TaskOwner("http")
         self._total = total
@@ -98,8 +123,12 @@ class _Guarded(asyncio.Protocol):
         self._refused = False
         self._silence: asyncio.TimerHandle | None = None
         self._tail = b""
-        self._answering: asyncio.Task[None] | None = None
+        self._answering: asyncio.Future[Any] | None = None
         self._early = b""
+        self._deaf = False
+        self._full = False
+        self._unread = 0
+        self._reading: asyncio.TimerHandle | None = None
         self._answered_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -107,6 +136,7 @@ class _Guarded(asyncio.Protocol):
         peer = stream.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) and peer else "local"
         self._transport = stream
+        stream.set_write_buffer_limits(high=UNREAD_BYTES)
         loop = asyncio.get_running_loop()
         if not self._guard.enter(self._client, stream):
             self._refused = True
@@ -123,7 +153,7 @@ class _Guarded(asyncio.Protocol):
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        if self._answering is not None:
+        if self._answering is not None or (self._full and self._inner is None):
             self._wait(data)
             return
         shortcut = self._guard.shortcut
@@ -133,7 +163,11 @@ class _Guarded(asyncio.Protocol):
         else:
             if not self._answered_s:
                 self._end_silence()
-            self._answering = self._guard.tasks.spawn(self._write(answer), "answer")
+            if isinstance(answer, Waiting):
+                self._answering = answer.future
+                answer.future.add_done_callback(partial(self._answered, answer))
+            else:
+                self._answering = self._guard.tasks.spawn(self._write(answer), "answer")
 
     def _pass_on(self, data: bytes) -> None:
         """From now on the connection is aiohttp's."""
@@ -156,24 +190,56 @@ class _Guarded(asyncio.Protocol):
 
     # --- the shortcut
 
-    async def _write(self, answer: Coroutine[Any, Any, bytes]) -> None:
+    def _answered(self, answer: Waiting, future: asyncio.Future[Any]) -> None:
         transport = cast(asyncio.Transport, self._transport)
-        transport.write(await answer)
+        if future.cancelled():
+            transport.close()  # the client is gone, or we are going
+            return
+        out = answer.write(future)
+        if isinstance(out, Coroutine):
+            if self._guard.shortcut is None:
+                out.close()
+                transport.close()
+                return
+            self._answering = self._guard.tasks.spawn(self._write(out), "answer")
+        else:
+            self._send(out)
+
+    async def _write(self, answer: Coroutine[Any, Any, bytes | Out]) -> None:
+        out = await answer
+        self._send((out,) if isinstance(out, bytes) else out)
+
+    def _send(self, out: Out) -> None:
+        transport = cast(asyncio.Transport, self._transport)
         self._answering = None
+        if transport.is_closing():
+            return
+        if len(out) == 1:
+            transport.write(out[0])
+        else:
+            transport.writelines(out)
         loop = asyncio.get_running_loop()
         self._answered_s = loop.time()
         if self._silence is None:
             self._silence = loop.call_later(KEEPALIVE_S, self._look)
-        if self._early:
+        if self._reading is None and transport.get_write_buffer_size():
+            self._expect_reading()
+        self._take_early()
+
+    def _take_early(self) -> None:
+        if self._early and not self._full and self._answering is None:
             early, self._early = self._early, b""
-            transport.resume_reading()
+            if self._deaf:
+                self._deaf = False
+                cast(asyncio.Transport, self._transport).resume_reading()
             self._take(early)
 
     def _wait(self, data: bytes) -> None:
-        """It came before the answer to what came before it: no more than that is read."""
-        if not self._early:
-            cast(asyncio.Transport, self._transport).pause_reading()
+        """It came before the answer to what came before it. Reading goes on, to a limit, for the client may go away."""
         self._early += data
+        if len(self._early) > EARLY_BYTES_MAX and not self._deaf:
+            self._deaf = True
+            cast(asyncio.Transport, self._transport).pause_reading()
 
     def _look(self) -> None:
         """Close the connection when it has said nothing for KEEPALIVE_S; look again when it may have."""
@@ -184,21 +250,50 @@ class _Guarded(asyncio.Protocol):
         else:
             cast(asyncio.Transport, self._transport).close()
 
+    # --- slow readers
+
+    def _expect_reading(self) -> None:
+        """From now on the client has `slow_s` to take some of what waits for it."""
+        self._unread = cast(asyncio.Transport, self._transport).get_write_buffer_size()
+        self._reading = asyncio.get_running_loop().call_later(self._guard.slow_s, self._look_unread)
+
+    def _look_unread(self) -> None:
+        self._reading = None
+        transport = cast(asyncio.Transport, self._transport)
+        unread = transport.get_write_buffer_size()
+        if unread > max(0, self._unread - SLOW_READER_BYTES):
+            transport.abort()
+        elif unread:
+            self._expect_reading()
+
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
     # --- the rest of a protocol
 
     def eof_received(self) -> bool | None:
         return None if self._inner is None else self._inner.eof_received()
 
     def pause_writing(self) -> None:
+        self._full = True
+        if self._reading is None:
+            self._expect_reading()
         if self._inner is not None:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
+        self._full = False
+        self._end_reading()
         if self._inner is not None:
             self._inner.resume_writing()
+        else:
+            self._take_early()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_silence()
+        self._end_reading()
         if self._answering is not None:
             self._answering.cancel()
         if not self._refused and self._transport is not None:

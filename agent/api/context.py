@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
+from chowk.agent.api.known_instances import KnownInstances
+from chowk.agent.api.shared_reads import SharedReads
 from chowk.agent.checks.scheduler import CheckScheduler
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.config.model import AgentConfig
@@ -90,6 +92,12 @@ class ApiContext:
     certificate_ends: Callable[[], float | None] = lambda: None
     rng: Random = field(default_factory=Random)
     lag: LagTally = field(default_factory=LagTally)
+    shared: SharedReads = field(init=False)
+    known: KnownInstances = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shared = SharedReads(self.rng)
+        self.known = KnownInstances(self.client)
 
 
 CONTEXT: Final = web.AppKey("context", ApiContext)

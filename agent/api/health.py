@@ -14,7 +14,6 @@ from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.agent.views.instances import instances_of
 from chowk.agent.views.views import View
-from chowk.core import codec
 from chowk.core.records.check import STATUSES, HealthCheck
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.requests import (
@@ -42,15 +41,18 @@ async def connect(request: ApiRequest) -> web.Response:
 async def _instances(request: ApiRequest, *, connect: bool) -> web.Response:
     keep = filtered(request, ServiceInstance)
     found = await instances.find(request, connect=connect)
-    if found.view is not None and found.whole and not request.query.get("filter"):
-        return found.mark(json_bytes_reply(request, found.view.memo("health-json", _encode), found.meta))
+    if found.whole and not request.query.get("filter"):
+        if found.view is not None:
+            return found.mark(json_bytes_reply(request, found.view.memo("health-json", _encode), found.meta))
+        if found.found is not None:
+            return json_bytes_reply(request, found.found.json("health", instances.health_json), found.meta)
     rows = [instance for instance in found.instances if keep(instance)]
     return found.mark(json_reply(request, rows, found.meta))
 
 
 def _encode(view: View) -> bytes:
     """All instances of a view as JSON: encoded once a change, for everybody who asks."""
-    return codec.to_json(instances_of(view))
+    return instances.health_json(instances_of(view))
 
 
 async def node(request: ApiRequest) -> web.Response:

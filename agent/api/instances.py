@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from chowk.agent.api.reads import follow, has_tags, is_cached, mark_cached, matches_meta, read, view_meta
+from chowk.agent.api.known_instances import Found
+from chowk.agent.api.reads import follow, has_tags, is_cached, mark_cached, matches_meta, read_by, view_meta
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.views.instances import instances_of
 from chowk.agent.views.names import spelling
 from chowk.agent.views.views import View
+from chowk.core import codec
 from chowk.core.events import CONNECT, HEALTH, SERVICES, Topic
 from chowk.core.records.check import PASSING
 from chowk.core.records.instance import ServiceInstance
-from chowk.core.requests import HEALTH_INSTANCES, InstancesQuery, QueryMeta
+from chowk.core.requests import QueryMeta
 
 _Wanted = Callable[[ServiceInstance], bool]
 
@@ -27,7 +29,7 @@ _Wanted = Callable[[ServiceInstance], bool]
 class Instances:
     """What was found, ordered by node name and service id; `view` and `hit` are set when it came from a view.
 
-    `whole` says that no tag, node-meta or health narrowed it: all that the view holds.
+    `whole` says that no tag, node-meta or health narrowed it: all that the view, or `found`, holds.
     """
 
     meta: QueryMeta
@@ -35,6 +37,7 @@ class Instances:
     view: View | None = None
     hit: bool = False
     whole: bool = False
+    found: Found | None = None
 
     def mark(self, response: web.Response) -> web.Response:
         """The reply with the headers of where it came from."""
@@ -48,8 +51,12 @@ async def find(request: ApiRequest, *, connect: bool) -> Instances:
     wanted = _wanted(request)
     if is_cached(request):
         return await _from_view(request, name, wanted, connect=connect)
-    reply = await read(request, HEALTH_INSTANCES, InstancesQuery(name=name, connect=connect))
-    return Instances(reply.meta, reply.instances if wanted is None else list(filter(wanted, reply.instances)))
+    known = request.context.known.fetch(name, connect=connect)
+    answer = await read_by(request, ("instances", name, connect), known)
+    instances = answer.found.instances
+    if wanted is None:
+        return Instances(answer.meta, instances, whole=True, found=answer.found)
+    return Instances(answer.meta, list(filter(wanted, instances)))
 
 
 async def _from_view(request: ApiRequest, name: str, wanted: _Wanted | None, *, connect: bool) -> Instances:
@@ -63,6 +70,16 @@ async def _from_view(request: ApiRequest, name: str, wanted: _Wanted | None, *, 
     if wanted is None:
         return Instances(view_meta(view), instances_of(view), view, hit, whole=True)
     return Instances(view_meta(view), list(filter(wanted, instances_of(view))), view, hit)
+
+
+def health_json(instances: Sequence[ServiceInstance]) -> bytes:
+    """The rows of `/v1/health/service`."""
+    return codec.to_json(instances)
+
+
+def passing_json(instances: Sequence[ServiceInstance]) -> bytes:
+    """Those with `?passing`."""
+    return codec.to_json([instance for instance in instances if instance.status == PASSING])
 
 
 def _wanted(request: ApiRequest) -> _Wanted | None:

@@ -15,10 +15,11 @@ from aiohttp import web
 
 from chowk.agent.api import body
 from chowk.agent.api.errors import HttpError, bad_request, not_found
-from chowk.agent.api.reads import JITTER_PART, read
+from chowk.agent.api.reads import read
 from chowk.agent.api.replies import json_bytes_reply, json_reply, missing_reply, set_meta
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
+from chowk.agent.api.shared_reads import JITTER_PART
 from chowk.agent.api.writes import write
 from chowk.agent.client.pool import RPC_HOLD_S, TIMEOUT_S
 from chowk.core import codec

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 
 from chowk.agent.api import errors
 from chowk.agent.api.context import ApiContext
+from chowk.agent.api.plain_requests import HEAD_BYTES_MAX, HEADERS, Heads, plain_headers
 from chowk.core.commands import PutKey
 from chowk.core.errors import ChowkError
 from chowk.core.kv_requests import KV_WRITE
@@ -25,15 +24,8 @@ from chowk.core.records.kv import VALUE_BYTES_MAX
 
 log = structlog.get_logger("chowk.http")
 
-HEAD_BYTES_MAX: Final = 2048
-HEAD: Final = re.compile(
-    rb"PUT /v1/kv/([A-Za-z0-9._~/-]+) HTTP/1\.1\r\n((?:[A-Za-z-]+: ?[\x21-\x7e][\x20-\x7e]*\r\n)+)\r\n"
-)
-"""The key as it is, and headers of printable ASCII, none of them empty or folded."""
-PLAIN: Final = frozenset(
-    (b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length", b"x-consul-token")
-)
-"""Headers that change nothing, but for the last two; each may come once."""
+HEAD: Final = re.compile(rb"PUT /v1/kv/([A-Za-z0-9._~/-]+) HTTP/1\.1\r\n" + HEADERS)
+"""The key as it is, and headers."""
 LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,6}")
 
 
@@ -42,16 +34,15 @@ class QuickPuts:
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
-        self._second = 0
-        self._date = ""
+        self._heads = Heads(context.clock)
 
     def take(self, data: bytes) -> Coroutine[Any, Any, bytes] | None:
         """What makes the answer to `data`; None: it is for aiohttp."""
         head = HEAD.match(data, 0, HEAD_BYTES_MAX)
         if head is None:
             return None
-        headers = _headers(head[2])
-        if headers is None or b"host" not in headers:
+        headers = plain_headers(head[2])
+        if headers is None:
             return None
         length = headers.get(b"content-length", b"0")
         if not LENGTH.fullmatch(length) or head.end() + int(length) != len(data):
@@ -82,31 +73,4 @@ class QuickPuts:
         return self._answer(status, "text/plain; charset=utf-8", text.encode())
 
     def _answer(self, status: int, content_type: str, body: bytes) -> bytes:
-        """In the order of headers that aiohttp and `app` write."""
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {content_type}\r\n"
-            f"Content-Length: {len(body)}\r\nDate: {self._now()}\r\n"
-            "Server: chowk\r\nVary: Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n"
-            "X-Consul-Default-ACL-Policy: allow\r\n\r\n"
-        )
-        return head.encode("ascii") + body
-
-    def _now(self) -> str:
-        second = int(self._context.clock.wall())
-        if second != self._second:
-            self._second, self._date = second, formatdate(second, usegmt=True)
-        return self._date
-
-
-def _headers(block: bytes) -> dict[bytes, bytes] | None:
-    """By name in lower case; None when there is one that is not plain, or one comes twice."""
-    found: dict[bytes, bytes] = {}
-    for line in block[:-2].split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        name = name.lower()
-        if name not in PLAIN and not (name == b"connection" and value.strip().lower() == b"keep-alive"):
-            return None
-        if name in found:
-            return None
-        found[name] = value.strip()
-    return found
+        return self._heads.make(status, content_type, len(body)) + body

@@ -5,8 +5,8 @@ Called by the read endpoints. A client that goes away cancels its handler, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -15,43 +15,42 @@ from chowk.agent.api.errors import bad_request
 from chowk.agent.api.filter.expression import compile_filter
 from chowk.agent.api.filter.syntax import FilterError
 from chowk.agent.api.request import ApiRequest
-from chowk.agent.client.pool import RPC_HOLD_S, TIMEOUT_S
+from chowk.agent.api.shared_reads import Answered, Fetch
+from chowk.agent.client.pool import TIMEOUT_S, ServerClient
 from chowk.agent.views.views import View
 from chowk.core.events import Topic
 from chowk.core.records.node import Node
 from chowk.core.requests import DEFAULT, Method, QueryMeta, QueryOptions
 
 T = TypeVar("T")
-JITTER_PART: Final = 16
-"""The servers let a blocking read wait up to wait/16 longer than asked."""
-
-
-class Reply(Protocol):
-    """A reply that says what is known of it."""
-
-    @property
-    def meta(self) -> QueryMeta: ...
-
-
-A = TypeVar("A", bound=Reply)
+A = TypeVar("A", bound=Answered)
 Q = TypeVar("Q", bound=msgspec.Struct)
 
 
 async def read(request: ApiRequest, method: Method[Q, A], message: Q) -> A:
-    """Call `method` with the request's options put into `message`; once more, with the leader, when `max_stale` says so."""
-    options = request.read_options()
-    reply = await _call(request, method, message, options)
+    """Call `method` with the request's options put into `message`, together with others who ask the same."""
+    return await read_by(request, (method.name, message), fetch_with(request.context.client, method, message))
+
+
+async def read_by(request: ApiRequest, what: Hashable, fetch: Fetch[A]) -> A:
+    """What `fetch` gets with the request's options, shared by those who ask for `what`; once more, from the leader, when
+    `max_stale` says so."""
+    options, shared = request.read_options(), request.context.shared
+    reply = await shared.ask(what, options, fetch)
     max_stale_s = request.query.duration_s("max_stale")
     if max_stale_s and reply.meta.last_contact_ms > max_stale_s * 1000:
         options = msgspec.structs.replace(options, consistency=DEFAULT, min_index=0)
-        reply = await _call(request, method, message, options)
+        reply = await shared.ask(what, options, fetch)
     return reply
 
 
-async def _call(request: ApiRequest, method: Method[Q, A], message: Q, options: QueryOptions) -> A:
-    wait_s = options.max_wait_s * (1 + 1 / JITTER_PART) + RPC_HOLD_S if options.min_index else 0.0
-    asked = msgspec.structs.replace(message, options=options)
-    return await request.context.client.call(method, asked, timeout_s=wait_s + TIMEOUT_S)
+def fetch_with(client: ServerClient, method: Method[Q, A], message: Q) -> Fetch[A]:
+    """What calls `method` with the options put into `message`."""
+
+    async def fetch(options: QueryOptions, timeout_s: float) -> A:
+        return await client.call(method, msgspec.structs.replace(message, options=options), timeout_s=timeout_s)
+
+    return fetch
 
 
 async def cached(request: ApiRequest, topic: Topic) -> tuple[View, bool] | None:

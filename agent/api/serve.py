@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from chowk.agent.api.connections import CONNECTIONS_MAX, KEEPALIVE_S, ConnectionGuard
+from chowk.agent.api.connections import CONNECTIONS_MAX, KEEPALIVE_S, ConnectionGuard, Shortcut
 from chowk.agent.api.context import CONTEXT
+from chowk.agent.api.quick_gets import QuickGets
 from chowk.agent.api.quick_puts import QuickPuts
 from chowk.core.runtime.loop_lag import LoopLag
 from chowk.core.runtime.sockets import bind_tcp
@@ -49,7 +50,10 @@ class ApiServer:
         self._port = port
         self._servers: list[asyncio.Server] = []
         self._guard: ConnectionGuard | None = None
-        self._shortcut = QuickPuts(context).take
+        self._context = context
+        puts, gets = QuickPuts(context).take, QuickGets(context).take
+        self._shortcut: Shortcut = lambda data: gets(data) if data.startswith(b"GET") else puts(data)
+        self._forget: Callable[[], None] = lambda: None
         self._lag = LoopLag()
         context.lag = self._lag.tally
         self._limit = lambda: context.config().limits.http_max_conns_per_client
@@ -89,6 +93,7 @@ class ApiServer:
             loop = asyncio.get_running_loop()
             self._servers = [await loop.create_server(self._guard.accept, sock=sock) for sock in sockets]
             self._lag.start()
+            self._forget = self._context.client.on_connect(self._context.known.clear)
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -98,10 +103,12 @@ class ApiServer:
     async def close(self) -> None:
         """Stop listening; requests under way get CLOSE_S to end."""
         self._lag.close()
+        self._forget()
         for server in self._servers:
             server.close()
         if self._guard is not None:
             await self._guard.drain(CLOSE_S)
         await self._runner.cleanup()
+        await self._context.shared.close(CLOSE_S)
         if self._guard is not None:
             self._guard.abort()
