@@ -63,16 +63,21 @@ class Clients:
         return await self._put(address, operation, "")
 
     async def _swap(self, client: str, address: Address, key: str) -> str:
-        """Compare and set by the index that a read gave: it succeeds only when the value read is still there."""
+        """Compare and set by the index that a read gave, also in a transaction: it succeeds only when the value read is
+        still there."""
         outcome, value, index = await self._read(client, address, key)
         if outcome != OK or value is None:
             return outcome
         self._count += 1
         operation = self._history.begin(Operation(client, key, "cas", f"v{self._count}", expected=value))
+        if self._rng.random() < 0.5:
+            return self._end(operation, await _swap_at_once(address, key, operation.value or "", index))
         return await self._put(address, operation, f"cas={index}")
 
     async def _put(self, address: Address, operation: Operation, query: str) -> str:
-        outcome = await _put(address, operation.key, operation.value or "", query)
+        return self._end(operation, await _put(address, operation.key, operation.value or "", query))
+
+    def _end(self, operation: Operation, outcome: str) -> str:
         self._history.end(operation, outcome)
         if operation.ended is not None:
             self._history.latencies_s.append(operation.ended - operation.began)
@@ -143,3 +148,21 @@ async def _put(address: Address, key: str, value: str, query: str) -> str:
     if status != 200:
         return UNKNOWN
     return OK if body.strip() == b"true" else LOST
+
+
+async def _swap_at_once(address: Address, key: str, value: str, index: int) -> str:
+    """The outcome of a transaction that writes the key if it is as of `index`, and reads it back: it must find its own."""
+    encoded = base64.b64encode(value.encode()).decode()
+    steps = [{"KV": {"Verb": "cas", "Key": key, "Value": encoded, "Index": index}}, {"KV": {"Verb": "get", "Key": key}}]
+    try:
+        status, _headers, body = await send(address, "PUT", "/v1/txn", "", json.dumps(steps))
+    except Refused:
+        return NOT_DONE
+    except Lost:
+        return UNKNOWN
+    if status != 200:
+        return LOST if status == 409 else UNKNOWN
+    found = json.loads(body)["Results"][1]["KV"]["Value"]
+    if found != encoded:
+        raise AssertionError(f"a transaction on {key} wrote {encoded} and read {found}")
+    return OK

@@ -32,9 +32,7 @@ def rehearsal(store: Store) -> Store:
         part = copy(getattr(store, name))
         _layer(part, part)
         setattr(stage, name, part)
-    stage.kv = KVTable()
-    stage.kv.held, stage.kv.delays = Layer(store.kv.held), Layer(store.kv.delays)
-    stage.kv.entries = LayeredEntries(store.kv.entries)
+    stage.kv = _Keys(store.kv)
     return stage
 
 
@@ -117,6 +115,21 @@ class Layer(dict[K, V]):
                 self._pull(key)
 
 
+class _Keys(KVTable):
+    """Keys over others, without what tells when they changed."""
+
+    def __init__(self, base: KVTable) -> None:
+        super().__init__()
+        self.held, self.delays = Layer(base.held), Layer(base.delays)
+        self.entries: LayeredEntries = LayeredEntries(base.entries)
+
+    def drop_under(self, prefix: bytes, _index: int) -> list[list[KVEntry]]:
+        """Remove every entry whose key begins with `prefix`, and tell of none: there may be a million."""
+        self.entries.clear_under(prefix)
+        self._let_go_under(prefix)
+        return []
+
+
 class LayeredEntries(OrderedEntries):
     """Entries over others, which stay as they are: what was written here, and the prefixes that were cleared before that."""
 
@@ -146,8 +159,8 @@ class LayeredEntries(OrderedEntries):
 
     def under(self, prefix: bytes) -> list[KVEntry]:
         """As of entries."""
-        found = self._base.under(prefix)
-        if any(cleared.startswith(prefix) or prefix.startswith(cleared) for cleared in self._cleared):
+        found = [] if self._is_cleared(prefix) else self._base.under(prefix)
+        if any(cleared.startswith(prefix) for cleared in self._cleared):
             found = [entry for entry in found if not self._is_cleared(entry.key)]
         for key, entry in self._own.items():
             if key.startswith(prefix):
@@ -156,16 +169,10 @@ class LayeredEntries(OrderedEntries):
                 found[place : place + is_there] = [] if entry is None else [entry]
         return found
 
-    def take_under(self, prefix: bytes) -> list[list[KVEntry]]:
-        """As of entries, all in one list."""
-        gone = self.under(prefix)
+    def clear_under(self, prefix: bytes) -> None:
+        """Remove every entry whose key begins with `prefix`."""
         self._own = {key: entry for key, entry in self._own.items() if not key.startswith(prefix)}
         self._cleared.append(prefix)
-        return [gone] if gone else []
-
-    def has_under(self, prefix: bytes) -> bool:
-        """As of entries."""
-        return bool(self.under(prefix))
 
     def _is_cleared(self, key: bytes) -> bool:
         return any(key.startswith(prefix) for prefix in self._cleared)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -35,13 +37,13 @@ from chowk.core.records.operation import (
 from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.records.service import NodeService
 from chowk.core.records.session import Session
-from chowk.server.state import transaction
+from chowk.server.state import queries, transaction
 from chowk.server.state.kv_table import key_topic
 from chowk.server.state.machine import apply
 from chowk.server.state.outcomes import Outcomes
 from chowk.server.state.snapshot import freeze, thaw
 from chowk.server.state.store import Store
-from support.store_commands import logs, transactions
+from support.store_commands import NAMES, NODE_NAMES, logs, transactions
 
 
 class World:
@@ -76,12 +78,20 @@ def key(verb: str, name: bytes = b"k", **fields: object) -> KeyOperation:
     return KeyOperation(verb=verb, key=name, **fields)  # type: ignore[arg-type]
 
 
-def state(store: Store) -> bytes:
-    """All of it but what says that a command came by: its index, its results, its version."""
-    store = thaw(freeze(store)())
-    store.index, store.commands, store.outcomes = 0, 1, Outcomes()
-    store.sessions = Store().sessions
-    return b"".join(freeze(store)())
+def state(store: Store) -> tuple[bytes, Any]:
+    """All of it but what says that a command came by: its index, its results, its version. What is kept of the tables for
+    those who ask is looked at too, for a snapshot holds none of it."""
+    indexes = (
+        queries.summaries(store),
+        [queries.instances(store, name, connect=connect) for name in NAMES for connect in (False, True)],
+        [(queries.services_of(store, name), queries.checks_of(store, name)) for name in NODE_NAMES],
+        [queries.at_address(store, address) for address in ("127.0.0.1", "127.0.0.2", "::1")],
+        {session: set(keys) for session, keys in store.kv.held.items()},
+        dict(store.prepared_queries.ids_by_name),
+    )
+    copy = thaw(freeze(store)())
+    copy.index, copy.commands, copy.outcomes, copy.sessions = 0, 1, Outcomes(), Store().sessions
+    return b"".join(freeze(copy)()), indexes
 
 
 def test_all_of_it_happens_at_one_index_and_wakes_whoever_watches_any_of_it() -> None:
