@@ -1,10 +1,11 @@
-"""Who may reach which endpoint, before any handler runs: blocked endpoints and the networks that may write. Pure.
+"""Who may reach which endpoint, before any handler runs: blocked endpoints, networks that may write, foreign pages. Pure.
 
 Called by `app` for each request, with the configuration in force.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -34,6 +35,46 @@ def refuse_foreign_page(method: str, origin: str, host: str) -> None:
         return
     if not _is_ours(origin, host):
         raise HttpError(403, f"a page of {origin} may not change anything here (cross-origin request)")
+
+
+def refuse_foreign_name(host: str, listener: str, names: Iterable[str]) -> None:
+    """HttpError 403 for a request that came to a loopback address under a name that is not this agent's.
+
+    A page whose own name was made to resolve to 127.0.0.1 (DNS rebinding) would be of one origin with the API, and read it.
+    The browser tells on it: its `Host` is that name. `listener` is the address that was reached, "" where there is none;
+    `names` are ours, with all below them.
+    """
+    if not host or is_plain(host) or not _is_loopback(listener):
+        return
+    name = _name_of(host)
+    if not any(name == ours or name.endswith(f".{ours}") for ours in map(str.lower, names) if ours):
+        raise HttpError(
+            403,
+            f'"{name[:253]}" is no name of this agent (a foreign page could reach it so, by DNS rebinding); '
+            "add it to http_config.allow_hosts to allow it",
+        )
+
+
+@lru_cache(maxsize=1024)
+def is_plain(host: str) -> bool:
+    """Whether a `Host` is an address, `localhost` or another bare name: none that a foreign page could have."""
+    name = _name_of(host)
+    return bool(name) and ("." not in name or name.endswith(".localhost") or _is_address(name))
+
+
+def _name_of(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_loopback(listener: str) -> bool:
+    try:
+        address = ip_address(listener.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _is_ours(origin: str, host: str) -> bool:

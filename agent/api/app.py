@@ -18,6 +18,7 @@ from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.agent.api.routes import ROUTES
 from chowk.agent.api.serve import ApiServer
+from chowk.agent.config.model import AgentConfig
 from chowk.core.errors import ChowkError, NoPathToDatacenter
 
 log = structlog.get_logger("chowk.http")
@@ -84,7 +85,9 @@ def _options(methods: tuple[str, ...]) -> AiohttpHandler:
 async def _edge(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
     """The outer edge of every request: who may come in, and every failure as a status and a plain text."""
     try:
-        access.refuse(request.app[CONTEXT].config().http, request.method, request.path, request.remote or "")
+        config = request.app[CONTEXT].config()
+        access.refuse_foreign_name(request.headers.get("Host", ""), _listener(request), _names(config))
+        access.refuse(config.http, request.method, request.path, request.remote or "")
         access.refuse_foreign_page(request.method, request.headers.get("Origin", ""), request.headers.get("Host", ""))
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:
@@ -99,6 +102,16 @@ async def _edge(request: web.Request, handler: AiohttpHandler) -> web.StreamResp
     except Exception as error:  # the outer edge: a bug of ours ends one request, not the connection's neighbours
         log.error("request failed", method=request.method, path=request.path, error=str(error), exc_info=error)
         return _text(500, errors.INTERNAL)
+
+
+def _listener(request: web.Request) -> str:
+    """The address that the client reached, "" of a Unix socket or a connection that is gone."""
+    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    return str(name[0]) if isinstance(name, tuple) and name else ""
+
+
+def _names(config: AgentConfig) -> tuple[str, ...]:
+    return (config.dns.domain, config.dns.alt_domain, config.node_name, *config.http.allow_hosts)
 
 
 def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:

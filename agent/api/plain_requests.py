@@ -9,6 +9,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
+from chowk.agent.api import access
 from chowk.core.requests import QueryMeta
 from chowk.core.runtime.clock import Clock
 
@@ -22,7 +23,8 @@ PLAIN: Final = frozenset(
 
 
 def plain_headers(block: bytes) -> dict[bytes, bytes] | None:
-    """By name in lower case; None when there is one that is not plain, or one comes twice, or `host` is missing."""
+    """By name in lower case; None when there is one that is not plain, or one comes twice, or `host` is missing, or not
+    plain itself."""
     found: dict[bytes, bytes] = {}
     for line in block[:-2].split(b"\r\n"):
         name, _, value = line.partition(b":")
@@ -32,7 +34,7 @@ def plain_headers(block: bytes) -> dict[bytes, bytes] | None:
         if name in found:
             return None
         found[name] = value.strip()
-    return found if b"host" in found else None
+    return found if access.is_plain(found.get(b"host", b"").decode("ascii")) else None
 
 
 class Heads:

@@ -18,7 +18,7 @@ from chowk.agent.config.definitions import build_check, build_service
 from chowk.agent.config.host import Host
 from chowk.agent.config.identity_rules import base64_key, datacenter_of, domain_of, node_id_of, node_name_of
 from chowk.agent.config.keys_agent import AGENT
-from chowk.agent.config.listeners import addresses_of, bind_of, ports_of, recursor_problems, write_network_problems
+from chowk.agent.config.listeners import addresses_of, bind_of, network_problems, ports_of, recursor_problems
 from chowk.agent.config.model import (
     AgentConfig,
     ChecksConfig,
@@ -26,6 +26,7 @@ from chowk.agent.config.model import (
     DnsConfig,
     HttpConfig,
     LimitsConfig,
+    RateLimitConfig,
     SoaConfig,
 )
 from chowk.agent.config.problems import Problems
@@ -125,6 +126,9 @@ def _dns(whole: Decoded, problems: Problems) -> DnsConfig:
     block: Decoded = whole.get("dns_config") or Decoded(whole.position, "dns_config")
     same = ("only_passing", "enable_truncate", "udp_answer_limit", "a_record_limit", "wire_cache")
     soa: Decoded | None = block.get("soa")
+    rate: Decoded | None = block.get("response_rate_limit")
+    if rate is not None:
+        network_problems(rate.get("exempt", ()), rate.at("exempt"), "dns_config.response_rate_limit.exempt", problems)
     soa_fields = {"refresh_s": "refresh", "retry_s": "retry", "expire_s": "expire", "min_ttl_s": "min_ttl"}
     recursors = whole.get("recursors", ())
     recursor_problems(recursors, whole.at("recursors"), problems)
@@ -137,6 +141,9 @@ def _dns(whole: Decoded, problems: Problems) -> DnsConfig:
         domain=domain,
         alt_domain=alt_domain,
         recursors=recursors,
+        response_rate_limit=RateLimitConfig(
+            **({} if rate is None else rate.pick(**{name: name for name in ("per_second", "slip", "exempt")}))
+        ),
         soa=SoaConfig() if soa is None else SoaConfig(**soa.pick(**soa_fields)),
     )
 
@@ -146,7 +153,7 @@ def _http(whole: Decoded, problems: Problems) -> HttpConfig:
     if block is None:
         return HttpConfig()
     networks = block.get("allow_write_http_from", ())
-    write_network_problems(networks, block.at("allow_write_http_from"), problems)
+    network_problems(networks, block.at("allow_write_http_from"), "http_config.allow_write_http_from", problems)
     for name, value in block.get("response_headers", {}).items():
         if set("\r\n\0:") & set(name) or set("\r\n\0") & set(value) or not name:
             problems.add(
@@ -154,7 +161,7 @@ def _http(whole: Decoded, problems: Problems) -> HttpConfig:
             )
     return HttpConfig(
         **block.pick(block_endpoints="block_endpoints", response_headers="response_headers"),
-        **block.pick(max_header_bytes="max_header_bytes"),
+        **block.pick(max_header_bytes="max_header_bytes", allow_hosts="allow_hosts"),
         allow_write_from=networks,
     )
 

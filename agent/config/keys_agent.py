@@ -65,6 +65,14 @@ SOA = Schema(
         Key("min_ttl", Whole(), "Seconds a resolver may remember that a name does not exist", "0"),
     ),
 )
+DNS_RATE = Schema(
+    "response_rate_limit",
+    (
+        Key("per_second", Whole(), "Replies a second to a /24 or /56, of each kind; 0: no limit", "1000", reload=True),
+        Key("slip", Whole(), "1 of so many replies over it is sent, cut, with TC; 0: none", "1", reload=True),
+        Key("exempt", Texts(), "Networks (CIDR) without a limit", '["127.0.0.0/8", "::1/128"]', reload=True),
+    ),
+)  # fmt: skip
 DNS = Schema(
     "dns_config",
     (
@@ -77,6 +85,7 @@ DNS = Schema(
         Key("recursor_timeout", Duration(), "How long to wait for a recursor", "2s", reload=True),
         Key("soa", Block(SOA), "The SOA record", "{}", reload=True),
         Key("wire_cache", Flag(), "Answer repeated questions from ready bytes", "true", reload=True),
+        Key("response_rate_limit", Block(DNS_RATE), "Limits replies to forged addresses (UDP)", "{}", reload=True),
         Key("allow_stale", Flag(), "Answers come from views, which are always allowed to be stale", "true"),
         Key("max_stale", Duration(), "Views answer however old they are", "87600h"),
         Key("use_cache", Flag(), "Answers always come from views", "true"),
@@ -109,6 +118,13 @@ HTTP = Schema(
         Key("block_endpoints", Texts(), "Paths (prefixes) answered with 403", "[]", reload=True),
         Key("response_headers", TextMap(), "Headers put on every reply", "{}", reload=True),
         Key("allow_write_http_from", Texts(), "Networks (CIDR) that may send anything but GET", "[]: all", reload=True),
+        Key(
+            "allow_hosts",
+            Texts(),
+            "Names in `Host` that a loopback listener answers to, besides its own",
+            "[]",
+            reload=True,
+        ),
         Key("max_header_bytes", Whole(minimum=1024), "Bytes of a request's headers", "16384"),
         Key("use_cache", Flag(), "Answer ?cached from views", "true", served=False),
     ),

@@ -116,10 +116,10 @@ def recursor_problems(recursors: tuple[str, ...], where: Position, problems: Pro
             problems.add(where, f'recursors: "{text[:60]}" is no address like 10.0.0.2 or 10.0.0.2:53')
 
 
-def write_network_problems(networks: tuple[str, ...], where: Position, problems: Problems) -> None:
-    """`allow_write_http_from` holds networks such as 10.0.0.0/8."""
+def network_problems(networks: tuple[str, ...], where: Position, key: str, problems: Problems) -> None:
+    """The list of `key` holds networks such as 10.0.0.0/8."""
     for text in networks:
         try:
             ip_network(text, strict=False)
         except ValueError:
-            problems.add(where, f'http_config.allow_write_http_from: "{text[:60]}" is no network like 10.0.0.0/8')
+            problems.add(where, f'{key}: "{text[:60]}" is no network like 10.0.0.0/8')

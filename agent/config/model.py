@@ -42,6 +42,14 @@ class SoaConfig(Section, frozen=True, kw_only=True):
     min_ttl_s: int = 0
 
 
+class RateLimitConfig(Section, frozen=True, kw_only=True):
+    """DNS replies over UDP a second to a network; see `chowk.dns.settings.RateSettings`."""
+
+    per_second: int = 1000
+    slip: int = 1
+    exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+
 class DnsConfig(Section, frozen=True, kw_only=True):
     """`service_ttl_s` maps a service name, a prefix `web*` or `*` to seconds."""
 
@@ -57,6 +65,7 @@ class DnsConfig(Section, frozen=True, kw_only=True):
     a_record_limit: int = 0
     soa: SoaConfig = SoaConfig()
     wire_cache: bool = True
+    response_rate_limit: RateLimitConfig = RateLimitConfig()
 
 
 class LimitsConfig(Section, frozen=True, kw_only=True):
@@ -69,11 +78,13 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 
 
 class HttpConfig(Section, frozen=True, kw_only=True):
-    """`allow_write_from` lists networks (CIDR) that may send anything but GET; empty: all."""
+    """`allow_write_from` lists networks (CIDR) that may send anything but GET; empty: all. `allow_hosts` are names by which
+    clients reach a loopback listener, besides those that are the agent's own."""
 
     block_endpoints: tuple[str, ...] = ()
     response_headers: dict[str, str] = msgspec.field(default_factory=dict)
     allow_write_from: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
     max_header_bytes: int = 16_384
 
 
