@@ -6,12 +6,12 @@ Called by `server.rpc.prepared_query` for HTTP and by `agent.query_lookup` for D
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from chowk.core.errors import InvalidRequest
 from chowk.core.query_template import Template
-from chowk.core.records.check import CRITICAL, PASSING
+from chowk.core.records.check import PASSING, WARNING
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.prepared_query import PreparedQuery, QueryService
 
@@ -61,26 +61,29 @@ class QueryIndex:
 
 
 def chosen(service: QueryService, instances: Iterable[ServiceInstance]) -> list[ServiceInstance]:
-    """The instances that are well enough and have the tags and metadata that the query asks for."""
+    """The instances that the query picks."""
+    return list(filter(picker(service), instances))
+
+
+def picker(service: QueryService) -> Callable[[ServiceInstance], bool]:
+    """Whether an instance is well enough and has the tags and metadata that the query asks for."""
     ignored = frozenset(service.ignore_check_ids or ())
     tags = [tag.lower() for tag in service.tags or ()]
     wanted = {tag for tag in tags if not tag.startswith("!")}
     unwanted = {tag[1:] for tag in tags if tag.startswith("!")}
+    well = frozenset({PASSING} if service.only_passing else {PASSING, WARNING})
 
-    def is_well(instance: ServiceInstance) -> bool:
-        statuses = {check.status for check in instance.checks if check.check_id not in ignored}
-        return statuses <= {PASSING} if service.only_passing else CRITICAL not in statuses
+    def is_picked(instance: ServiceInstance) -> bool:
+        for check in instance.checks:
+            if check.status not in well and check.check_id not in ignored:
+                return False
+        if tags:
+            have = {tag.lower() for tag in instance.service.tags}
+            if not (wanted <= have) or unwanted & have:
+                return False
+        return _has(service.node_meta, instance.node.meta) and _has(service.service_meta, instance.service.meta)
 
-    def is_wanted(instance: ServiceInstance) -> bool:
-        have = {tag.lower() for tag in instance.service.tags}
-        return (
-            wanted <= have
-            and not unwanted & have
-            and _has(service.node_meta, instance.node.meta)
-            and _has(service.service_meta, instance.service.meta)
-        )
-
-    return [instance for instance in instances if is_well(instance) and is_wanted(instance)]
+    return is_picked
 
 
 def shuffled(instances: Sequence[ServiceInstance], rng: random.Random) -> list[ServiceInstance]:
@@ -95,4 +98,4 @@ def own_first(instances: Sequence[ServiceInstance], node: str) -> list[ServiceIn
 
 
 def _has(wanted: Mapping[str, str] | None, have: Mapping[str, str]) -> bool:
-    return all(have.get(key) == value for key, value in (wanted or {}).items())
+    return not wanted or all(have.get(key) == value for key, value in wanted.items())

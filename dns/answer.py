@@ -13,8 +13,6 @@ from collections.abc import Iterable
 import msgspec
 
 from chowk.core.durations import parse_duration
-from chowk.core.query_index import chosen, own_first
-from chowk.core.records.check import PASSING
 from chowk.core.records.node import Node
 from chowk.core.records.prepared_query import NEAR_AGENT, PreparedQuery
 from chowk.dns import limits, names
@@ -45,7 +43,7 @@ from chowk.dns.records import (
     fits,
     name_of,
 )
-from chowk.dns.roster import Rosters, Row, Shown, is_of_kind, pack_address, row_of
+from chowk.dns.roster import Rosters, Row, Shown, is_of_kind, pack_address
 from chowk.dns.settings import Zone, node_ttl, service_ttl, whole_ttl
 
 SRV_PRIORITY = 1
@@ -177,11 +175,9 @@ class Asker:
         if instances is None:
             return self._unknown(*source)
         near = self._zone.node_name if service.near == NEAR_AGENT else service.near
-        picked = own_first(chosen(service, instances), near)
-        shown = Shown(row_of(item, is_passing=item.status == PASSING) for item in picked)
+        roster = self._rosters.pick(subject.query, service, near, instances)
         sources = (source, ("connect" if service.connect else "health", service.service.lower()))
-        is_near = bool(picked) and picked[0].node.node.lower() == near.lower()
-        return self._shown(question, kind, shown, self._query_ttl(query), *sources, in_order=is_near)
+        return self._shown(question, kind, roster, self._query_ttl(query), *sources, in_order=roster.is_near)
 
     def _query_ttl(self, query: PreparedQuery) -> int:
         try:

@@ -1,7 +1,8 @@
 """Who of a service may be shown, ready to draw from, so that an answer of a large service touches only what it shows.
 
-A roster is made once a change of the view and question (service, tag), from the rows of the one before it where
-instances are the same objects. Drawing costs by what is drawn, not by what there is. A pure core, called by `answer`.
+A roster is made once a change of the view and question (service and tag, or prepared query), from the rows of the one
+before it where instances are the same objects. Drawing costs by what is drawn, not by what there is. A pure core, called by
+`answer`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import random
 from bisect import bisect
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import accumulate
 from typing import NamedTuple
 
+from chowk.core.query_index import picker
 from chowk.core.records.check import PASSING, WARNING
 from chowk.core.records.instance import ServiceInstance
+from chowk.core.records.prepared_query import QueryService
 from chowk.dns.records import AAAA, ANY, SRV, A
 
 ROSTERS_MAX = 512
@@ -33,6 +36,9 @@ class Row(NamedTuple):
     instance: ServiceInstance
     weight: int
     packed: bytes
+
+
+Judge = Callable[[ServiceInstance], Row | None]
 
 
 class Group:
@@ -81,26 +87,55 @@ class Shown:
         return found
 
 
-class Roster(Shown):
-    """The instances of one service at one moment that health, tag and `only_passing` let be shown."""
+class ByTag(NamedTuple):
+    """Shown by health, `only_passing` and the tag, "" for any."""
 
-    def __init__(
-        self, instances: tuple[ServiceInstance, ...], tag: str, only_passing: bool, before: Roster | None
-    ) -> None:
+    tag: str
+    only_passing: bool
+    near: str = ""
+
+    def judge(self) -> Judge:
+        """The function of an instance that this is."""
+        return lambda item: _row(item, self.tag, self.only_passing)
+
+
+class ByQuery(NamedTuple):
+    """Shown by a prepared query's own rules, those of the node `near` first."""
+
+    service: QueryService
+    near: str
+
+    def judge(self) -> Judge:
+        """The function of an instance that this is."""
+        is_picked = picker(self.service)
+        return lambda item: row_of(item, is_passing=item.status == PASSING) if is_picked(item) else None
+
+
+class Roster(Shown):
+    """The instances of one service at one moment that a rule lets be shown; `is_near`: the first is of the node wanted."""
+
+    def __init__(self, instances: tuple[ServiceInstance, ...], rule: ByTag | ByQuery, before: Roster | None) -> None:
         self.instances = instances
-        known = before.by_identity if before is not None else {}
+        self.rule = rule
+        known = before.by_identity if before is not None and before.rule == rule else {}
+        judge = rule.judge()
         # The old roster holds the instances that its ids are of, so an id cannot be another's meanwhile.
         self.by_identity: dict[int, Row | None] = {
-            id(item): known[id(item)] if id(item) in known else _row(item, tag, only_passing) for item in instances
+            id(item): known[id(item)] if id(item) in known else judge(item) for item in instances
         }
-        super().__init__(row for row in self.by_identity.values() if row is not None)
+        rows = [row for row in self.by_identity.values() if row is not None]
+        near = rule.near.lower()
+        if near:
+            rows.sort(key=lambda row: row.instance.node.node.lower() != near)
+        self.is_near = bool(near and rows) and rows[0].instance.node.node.lower() == near
+        super().__init__(rows)
 
 
 class Rosters:
     """The rosters in use, bounded by ROSTERS_MAX and ROWS_MAX. Cleared when `only_passing` may have changed."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str, bool], Roster] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], Roster] = OrderedDict()
         self._rows = 0
 
     def __len__(self) -> int:
@@ -110,12 +145,18 @@ class Rosters:
         self, service: str, tag: str, instances: tuple[ServiceInstance, ...], *, connect: bool, only_passing: bool
     ) -> Roster:
         """The roster of these instances: the one at hand when it is of this very tuple."""
-        key = (service, tag, connect)
+        return self._get(("connect" if connect else "health", service, tag), ByTag(tag, only_passing), instances)
+
+    def pick(self, query: str, service: QueryService, near: str, instances: tuple[ServiceInstance, ...]) -> Roster:
+        """As `get`, of those that the prepared query which was asked by this name picks."""
+        return self._get(("query", query), ByQuery(service, near), instances)
+
+    def _get(self, key: tuple[str, ...], rule: ByTag | ByQuery, instances: tuple[ServiceInstance, ...]) -> Roster:
         before = self._kept.get(key)
-        if before is not None and before.instances is instances:
+        if before is not None and before.instances is instances and before.rule == rule:
             self._kept.move_to_end(key)
             return before
-        roster = Roster(instances, tag, only_passing, before)
+        roster = Roster(instances, rule, before)
         self._drop(key)
         self._kept[key] = roster
         self._rows += len(instances)
@@ -128,7 +169,7 @@ class Rosters:
         self._kept.clear()
         self._rows = 0
 
-    def _drop(self, key: tuple[str, str, bool]) -> None:
+    def _drop(self, key: tuple[str, ...]) -> None:
         roster = self._kept.pop(key, None)
         self._rows -= len(roster.instances) if roster is not None else 0
 

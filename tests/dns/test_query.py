@@ -179,3 +179,17 @@ def test_the_subject_of_a_query_name_may_have_dots() -> None:
     found = parse_name(name_of("a.b.query.consul"), ((b"consul",),))
     assert isinstance(found, Question)
     assert found.subject == QuerySubject("a.b")
+
+
+def test_a_roster_of_a_query_is_made_once_a_change_of_its_service_or_of_itself() -> None:
+    rosters, rows = Rosters(), crowd("").services["web"]
+    first = rosters.pick("q", QueryService(service="web"), "", rows)
+    assert rosters.pick("q", QueryService(service="web"), "", rows) is first
+    assert rosters.pick("other", QueryService(service="web"), "", rows) is not first
+    fewer = rosters.pick("q", QueryService(service="web"), "", rows[1:])
+    assert [row.instance for row in fewer.rows] == list(rows[1:])
+    assert fewer.rows[0] is first.rows[1], "what did not change is not judged again"
+    none = rosters.pick("q", QueryService(service="web", tags=("none",)), "", rows[1:])
+    assert not none.rows, "a changed query is judged anew"
+    near = rosters.pick("q", QueryService(service="web"), "N4", rows)
+    assert (near.is_near, near.rows[0].instance.node.node, near.rows[1].instance.node.node) == (True, "n4", "n0")
