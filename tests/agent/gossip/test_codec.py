@@ -135,10 +135,15 @@ def test_kinds_and_fields_of_a_later_release_are_passed_over() -> None:
     assert decode_packet(later) == [Ack(1), Nack(2)]
 
 
+def test_an_answer_of_a_release_that_knows_no_coordinates_is_one_without() -> None:
+    assert decode_packet(join_parts([msgspec.msgpack.encode([2, 7])])) == [Ack(7, b"")]
+
+
 @pytest.mark.parametrize(
     "message",
     [
         Ping(MAX_COUNTER + 1, "a", "b"),
+        Ack(1, b"x" * 129),
         Suspect(1, "n" * 129, "b"),
         Alive(1, "a", "10.0.0.1", 0, 1, False, {}),
         Alive(1, "a", "10.0.0.1", 8301, 1, False, {"k": "v" * 257}),
