@@ -203,6 +203,17 @@ def encode_answer(
         kept = kept[: (len(kept) - 1) * budget.bytes_max // len(packet)]
 
 
+def slip(packet: bytes, reply: bytes) -> bytes:
+    """A `reply` to `packet` cut to its question, with TC: for a client that is over its rate limit."""
+    with_edns = packet[10:12] != b"\0\0" and reply[10:12] != b"\0\0"
+    flags = bytes((reply[2] | _TC >> 8, reply[3]))
+    counts = b"\0\1\0\0\0\0" + with_edns.to_bytes(2, "big")
+    if reply[4:6] != b"\0\1":
+        return reply[:2] + flags + bytes(8)
+    options = b"\0" + OPT.to_bytes(2, "big") + OWN_UDP_BYTES.to_bytes(2, "big") + bytes(6) if with_edns else b""
+    return reply[:2] + flags + counts + reply[HEADER_BYTES : _name_end(reply) + 4] + options
+
+
 def encode_query(query: Query, number: int, size: int) -> bytes:
     """A question of our own to a recursor: the client's name, type and flags; EDNS, without its options, if it used that."""
     header = dnslib.DNSHeader(

@@ -52,7 +52,11 @@ Work = Callable[[], Coroutine[None, None, None]]
 
 
 class Stats(msgspec.Struct):
-    """Counters since start. `queries` counts every packet that was read as a query, cached ones too."""
+    """Counters since start. `queries` counts every packet that was read as a query, cached ones too.
+
+    Dropped over UDP, without a reply: `dropped_late` queries waited past their deadline, `dropped_rate` replies were over
+    the rate limit, `dropped_full` the kernel did not take. `slipped` replies were over the rate limit and sent truncated.
+    """
 
     queries: int = 0
     cached: int = 0
@@ -62,6 +66,10 @@ class Stats(msgspec.Struct):
     recursions: int = 0
     overloads: int = 0
     failures: int = 0
+    dropped_late: int = 0
+    dropped_rate: int = 0
+    dropped_full: int = 0
+    slipped: int = 0
 
 
 class Responder:
@@ -95,9 +103,17 @@ class Responder:
         """A reply from the wire cache."""
         reply = self._caches[via].get(packet, self._clock.now())
         if reply is not None:
-            self.stats.queries += 1
-            self.stats.cached += 1
+            self.count_ready(1)
         return reply
+
+    def cache(self, via: Via) -> cache.WireCache:
+        """The ready replies of a transport; who takes one says so by `count_ready`."""
+        return self._caches[via]
+
+    def count_ready(self, replies: int) -> None:
+        """Count queries that were answered from `cache`."""
+        self.stats.queries += replies
+        self.stats.cached += replies
 
     def handle(self, packet: bytes, via: Via, send: Send) -> bool:
         """Answer a packet that `ready` had nothing for. `send` is called at most once, now or later; False when never."""

@@ -44,6 +44,7 @@ class DnsServer:
         zone = make_zone(settings, node_name, datacenter)
         for text in settings.recursors:
             parse_recursor(text)
+        self._clock = clock
         self._responder = Responder(zone, None, lookup, clock, rng or random.Random())
         self._listeners: list[UdpListener | TcpListener] = []
         self.port = 0
@@ -64,7 +65,11 @@ class DnsServer:
         self._endpoints = {sock.getsockname()[:2] for sock, _ in bound}
         self.reload(self._settings)
         for udp, tcp in bound:
-            for listener in (UdpListener(udp, self._responder), TcpListener(tcp, self._responder)):
+            limit = self._settings.response_rate_limit
+            for listener in (
+                UdpListener(udp, self._responder, self._clock, limit),
+                TcpListener(tcp, self._responder),
+            ):
                 self._listeners.append(listener)
                 await listener.start()
 
@@ -83,6 +88,9 @@ class DnsServer:
         if len(others) < len(recursors):
             log.warning("a recursor is this very server and is left out", recursors=settings.recursors)
         self._settings = settings
+        for listener in self._listeners:
+            if isinstance(listener, UdpListener):
+                listener.limit(settings.response_rate_limit)
         self._responder.reload(zone, Recursor(others, settings.recursor_timeout_s) if others else None)
 
     def stats(self) -> Stats:

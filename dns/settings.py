@@ -20,6 +20,17 @@ class SoaSettings(msgspec.Struct, frozen=True, kw_only=True):
     min_ttl_s: int = 0
 
 
+class RateSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Replies over UDP a second to one network of clients, of one kind; 0 is no limit. `exempt` are networks without one.
+
+    Of the replies over the limit every `slip`-th is sent truncated, the others are dropped; 0 drops all.
+    """
+
+    per_second: int = 1000
+    slip: int = 1
+    exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+
 class DnsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`service_ttl_s` maps a service name, a prefix `web*` or `*` to seconds.
 
@@ -38,6 +49,7 @@ class DnsSettings(msgspec.Struct, frozen=True, kw_only=True):
     a_record_limit: int = 0
     soa: SoaSettings = SoaSettings()
     wire_cache: bool = True
+    response_rate_limit: RateSettings = RateSettings()
 
 
 class Zone(msgspec.Struct, frozen=True, kw_only=True):

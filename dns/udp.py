@@ -1,4 +1,9 @@
-"""DNS over UDP: one socket, one protocol. Owned by the server."""
+"""DNS over UDP: one socket, read in batches. Owned by the server.
+
+The socket is read directly rather than through a transport: that lets everything which waits in the kernel be read at
+once, so that under overload it is ours to say which packets are still worth an answer (`backlog`), and it is cheaper.
+One turn answers for ANSWER_S at most; then the loop's other work, the agent's HTTP and checks among it, has its turn.
+"""
 
 from __future__ import annotations
 
@@ -6,72 +11,135 @@ import asyncio
 import ipaddress
 import socket
 from functools import partial
-from typing import Any, cast
 
+from chowk.core.runtime.clock import Clock
+from chowk.dns import codec
+from chowk.dns.backlog import Backlog, Packet, Peer
 from chowk.dns.limits import Via
+from chowk.dns.rate import RateLimiter, Verdict
 from chowk.dns.responder import Responder
+from chowk.dns.settings import RateSettings
 
-Peer = tuple[Any, ...]
+RECEIVE_BUFFER_BYTES = 1024 * 1024
+"""The queue that the kernel keeps while the loop is busy; it drops the newest, and may allow less."""
 
-RECEIVE_BUFFER_BYTES = (
-    1024 * 1024
-)  # the queue of queries, kept by the kernel, which drops the newest and may allow less
+READS_MAX = 1024
+ANSWER_S = 0.002
+CLOCK_EACH = 16
 
 
-class UdpListener(asyncio.DatagramProtocol):
-    """Answers datagrams as they come. When the kernel takes no more replies, new ones are dropped, as UDP may."""
+class UdpListener:
+    """Answers datagrams. A reply that the kernel does not take at once is dropped, as UDP may."""
 
-    def __init__(self, sock: socket.socket, responder: Responder) -> None:
+    def __init__(self, sock: socket.socket, responder: Responder, clock: Clock, rate: RateSettings) -> None:
         self._sock = sock
         self._responder = responder
-        self._transport: asyncio.DatagramTransport | None = None
-        self._full = False
-        self._closed: asyncio.Future[None] | None = None
+        self._clock = clock
+        self._limiter = RateLimiter(rate)
+        self._caches = (responder.cache(Via.UDP_LOCAL), responder.cache(Via.UDP_REMOTE))
+        self._backlog = Backlog()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_turn: asyncio.Handle | None = None
 
     async def start(self) -> None:
         """Begin to answer."""
-        loop = asyncio.get_running_loop()
-        self._closed = loop.create_future()
+        self._loop = asyncio.get_running_loop()
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        await loop.create_datagram_endpoint(lambda: self, sock=self._sock)
+        self._loop.add_reader(self._sock.fileno(), self._turn)
 
     async def close(self) -> None:
-        """Stop, and wait until the socket is closed."""
-        if self._transport is None or self._closed is None:
-            self._sock.close()
+        """Stop, and close the socket."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop = None
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+        self._sock.close()
+
+    def limit(self, rate: RateSettings) -> None:
+        """Limit replies by other settings from now on."""
+        self._limiter = RateLimiter(rate)
+
+    def _turn(self) -> None:
+        """Read what there is, answer as much of it as the turn's time allows, newest first."""
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+        if self._loop is None:
             return
-        self._transport.close()
-        await self._closed
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
-
-    def pause_writing(self) -> None:
-        self._full = True
-
-    def resume_writing(self) -> None:
-        self._full = False
-
-    def error_received(self, _exc: Exception) -> None:
-        """An earlier reply could not be delivered (ICMP): the client's matter."""
-
-    def datagram_received(self, data: bytes, addr: Peer) -> None:
-        if self._full or addr[1] == 0:  # nobody can be at port 0
-            return
-        via = Via.UDP_LOCAL if is_loopback(addr[0]) else Via.UDP_REMOTE
-        reply = self._responder.ready(data, via)
-        if reply is not None:
-            self._send(addr, reply)
+        read_at = self._clock.now()
+        packets = self._read()
+        now = self._answer(packets, read_at, read_at + ANSWER_S)
+        backlog, dropped = self._backlog, self._backlog.dropped
+        if packets:
+            backlog.add(packets, read_at)
         else:
-            self._responder.handle(data, via, partial(self._send, addr))
+            while len(backlog) and now < read_at + ANSWER_S:
+                now = self._answer([backlog.newest()], now, now)
+        backlog.expire(now)
+        self._responder.stats.dropped_late += backlog.dropped - dropped
+        if len(backlog):
+            self._next_turn = self._loop.call_soon(self._turn)
 
-    def _send(self, addr: Peer, reply: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing() and not self._full:
-            self._transport.sendto(reply, addr)
+    def _read(self) -> list[Packet]:
+        found: list[Packet] = []
+        receive = self._sock.recvfrom
+        try:
+            while len(found) < READS_MAX:
+                found.append(receive(codec.REQUEST_BYTES_MAX + 1))
+        except OSError:
+            pass  # nothing is left, or an earlier reply could not be delivered: the client's matter
+        return found
+
+    def _answer(self, packets: list[Packet], now: float, until: float) -> float:
+        """Answer from the end of `packets`, taking out what was answered, until none is left or it is late. The time then.
+
+        This loop is what a ready reply costs, so it looks at the clock only now and then, and counts at its end.
+        """
+        near, far = self._caches
+        sendto, is_limited, ready = self._sock.sendto, self._limiter.limits_loopback, 0
+        while packets:
+            data, peer = packets.pop()
+            is_near = is_loopback(peer[0])
+            reply = (near if is_near else far).get(data, now)
+            if reply is None:
+                self._handle(data, peer, is_near)
+                now = self._clock.now()
+            else:
+                ready += 1
+                if is_near and not is_limited and peer[1]:
+                    try:
+                        sendto(reply, peer)
+                    except OSError:
+                        self._responder.stats.dropped_full += 1
+                else:
+                    self._send(data, peer, reply)
+                if ready % CLOCK_EACH == 0:
+                    now = self._clock.now()
+            if now >= until:
+                break
+        self._responder.count_ready(ready)
+        return now
+
+    def _handle(self, data: bytes, peer: Peer, is_near: bool) -> None:
+        via = Via.UDP_LOCAL if is_near else Via.UDP_REMOTE
+        self._responder.handle(data, via, partial(self._send, data, peer))
+
+    def _send(self, data: bytes, peer: Peer, reply: bytes) -> None:
+        if self._loop is None or peer[1] == 0:  # nobody can be at port 0
+            return
+        stats = self._responder.stats
+        verdict = self._limiter.judge(peer[0], reply, self._clock.now())
+        if verdict is Verdict.DROP:
+            stats.dropped_rate += 1
+            return
+        if verdict is Verdict.TRUNCATE:
+            stats.slipped += 1
+            reply = codec.slip(data, reply)
+        try:
+            self._sock.sendto(reply, peer)
+        except OSError:
+            stats.dropped_full += 1
 
 
 def is_loopback(host: str) -> bool:
