@@ -21,8 +21,6 @@ def set_query(store: Store, changes: Changes, command: SetPreparedQuery) -> bool
     old = table.records.get(query.id)
     if command.must_exist and old is None:
         return f"Cannot modify non-existent prepared query: '{query.id}'"
-    if old is None and len(table.records) >= QUERIES_MAX:
-        return f"there are {QUERIES_MAX} prepared queries already; a template may stand for many"
     problem = write_problem(store, query)
     if problem:
         return problem
@@ -35,6 +33,9 @@ def set_query(store: Store, changes: Changes, command: SetPreparedQuery) -> bool
 
 def write_problem(store: Store, query: PreparedQuery) -> str:
     """Why this query cannot be written, as things are; "" when it can."""
+    records = store.prepared_queries.records
+    if query.id not in records and len(records) >= QUERIES_MAX:
+        return f"there are {QUERIES_MAX} prepared queries already: a template may stand for many"
     if query.session and query.session not in store.session_table.records:
         return f'invalid session "{query.session}"'
     return _name_problem(store, query)

@@ -387,6 +387,9 @@ def test_a_value_size_over_the_hard_limit_is_worth_a_warning_and_not_believed(tm
     config = built(tmp_path, "server = true\nbootstrap = true\nlimits {\n  kv_max_value_size = 524289\n}")
     assert config.limits.kv_max_value_size == 524288
     assert "a.hcl:5:23: kv_max_value_size: a value has at most 524288 bytes" in config.warnings[0]
+    config = built(tmp_path, "server = true\nbootstrap = true\nlimits {\n  txn_max_req_len = 8388608\n}")
+    assert config.limits.txn_max_req_len == 524288
+    assert "a.hcl:5:21: txn_max_req_len: a transaction has at most 524288 bytes" in config.warnings[0]
     smaller = built(tmp_path, "server = true\nbootstrap = true\nlimits { kv_max_value_size = 10 }")
     assert (smaller.limits.kv_max_value_size, smaller.warnings) == (10, ())
 
