@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from chowk.agent.api.errors import bad_request
-from chowk.agent.api.reads import read
+from chowk.agent.api.reads import fetch_with, read, read_by
 from chowk.agent.api.registration import Scoped, refuse_scope
 from chowk.agent.api.replies import empty_reply, json_reply, missing_reply
 from chowk.agent.api.request import ApiRequest
@@ -139,7 +139,8 @@ async def explain(request: ApiRequest) -> web.Response:
 
 async def execute(request: ApiRequest) -> web.Response:
     """The instances that the query picks, in the order in which they are to be tried."""
-    reply = await read(request, QUERY_EXECUTE, _execution(request))
+    fetch = fetch_with(request.context.client, QUERY_EXECUTE, _execution(request))
+    reply = await read_by(request, object(), fetch)  # shared with nobody: each caller gets an order of its own
     shown = ExecuteShown(
         service=reply.service,
         nodes=reply.instances,

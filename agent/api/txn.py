@@ -12,11 +12,12 @@ from aiohttp import web
 from chowk.agent.api import body
 from chowk.agent.api.errors import HttpError, bad_request
 from chowk.agent.api.kv import Pair, pair_of
-from chowk.agent.api.reads import read
+from chowk.agent.api.reads import fetch_with, read_by
 from chowk.agent.api.registration import CheckBody, Scoped, ServiceBody, check_record, refuse_scope, service_record
 from chowk.agent.api.replies import json_reply, set_meta
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
+from chowk.core import codec
 from chowk.core.commands import Transaction
 from chowk.core.records.base import Record
 from chowk.core.records.check import HealthCheck
@@ -126,7 +127,9 @@ async def put(request: ApiRequest) -> web.Response:
     context = _Context(request.context.config().datacenter, limits.kv_max_value_size)
     operations = tuple(context.operation(at, operation) for at, operation in enumerate(given))
     if not any(map(is_write, operations)):
-        reply = await read(request, TXN_READ, TransactionQuery(operations=operations))
+        query = TransactionQuery(operations=operations)
+        what = (TXN_READ.name, codec.pack(query))  # its records cannot be a key themselves
+        reply = await read_by(request, what, fetch_with(request.context.client, TXN_READ, query))
         return _shown(request, reply.outcome, reply.meta)
     client = request.context.client
     command = Transaction(operations=operations)

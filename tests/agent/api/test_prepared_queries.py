@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,8 @@ def test_the_order_is_another_each_time_but_for_the_node_that_is_near(tmp_path: 
         await make(api, Name="any", Service={"Service": "web"})
         await make(api, Name="mine", Service={"Service": "web", "Near": "_agent"})
         await make(api, Name="theirs", Service={"Service": "web", "Near": "_ip"})
+        at_once = await asyncio.gather(*(nodes(api, "any/execute") for _ in range(40)))
+        assert len({found[0] for found in at_once}) == 5, "callers that come together are spread, too"
         seen = Counter([(await nodes(api, "any/execute"))[0] for _ in range(100)])
         assert set(seen) == {"n1", "n2", "n3", "n4", "n5"}
         for query, first in (

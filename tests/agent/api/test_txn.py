@@ -91,6 +91,8 @@ def test_one_that_only_reads_is_a_read(tmp_path: Path) -> None:
             assert answer.headers["X-Consul-KnownLeader"] == "true"
         failed = await txn(api, kv("get", "c"))
         assert (failed.status, failed.headers["X-Consul-KnownLeader"]) == (409, "true")
+        missing = {"Node": {"Verb": "get", "Node": {"Node": "n9", "Meta": {"a": "b"}}}}
+        assert (await txn(api, missing)).json()["Errors"] == [{"OpIndex": 0, "What": 'node "n9" doesn\'t exist'}]
         assert (await api.put("/v1/txn", [])).json() == {"Results": [], "Errors": None}
         assert api.server.machine.store.index == before, "nothing was written to the log"
 
