@@ -14,9 +14,9 @@ from chowk.core.runtime.clock import SystemClock
 from chowk.core.runtime.sockets import PortTaken
 from chowk.dns import tcp as tcp_module
 from chowk.dns.server import DnsServer
-from chowk.dns.settings import DnsSettings
+from chowk.dns.settings import DnsSettings, RateSettings
 from support.dns_lookup import FakeLookup, instance
-from support.dns_wire import ask_tcp, ask_udp, data, packet, rcode, read_frame
+from support.dns_wire import ask_tcp, ask_udp, data, packet, rcode, read, read_frame
 
 SETTINGS = DnsSettings()
 
@@ -205,6 +205,36 @@ def test_garbage_over_both_transports_does_not_stop_the_answers() -> None:
         assert rcode(reply) == "NOERROR"
         (reply,) = await ask_tcp("127.0.0.1", server.port, packet("web.service.consul"))
         assert rcode(reply) == "NOERROR"
+
+    run(scenario)
+
+
+def test_of_what_waits_in_the_kernel_the_newest_is_answered_first() -> None:
+    async def scenario(server: DnsServer) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.setblocking(False)
+            for number in range(200):  # the server runs on this very loop, which does not turn meanwhile
+                name = "web" if number == 199 else f"absent{number}"
+                client.sendto(packet(f"{name}.service.consul", number=number), ("127.0.0.1", server.port))
+            loop = asyncio.get_running_loop()
+            replies = [await loop.sock_recv(client, 4096) for _ in range(200)]
+        numbers = [int.from_bytes(reply[:2], "big") for reply in replies]
+        assert numbers == list(range(199, -1, -1))
+
+    run(scenario)
+
+
+def test_replies_over_the_rate_limit_are_truncated_over_udp_and_whole_over_tcp() -> None:
+    async def scenario(server: DnsServer) -> None:
+        limit = RateSettings(per_second=5, exempt=())
+        server.reload(DnsSettings(response_rate_limit=limit))
+        queries = [packet("web.service.consul", number=number) for number in range(20)]
+        found = [read(reply).header.tc for reply in await ask_udp("127.0.0.1", server.port, *queries)]
+        assert 12 <= found.count(1) <= 15  # a second is long, and brings new tokens
+        assert server.stats().slipped == found.count(1)
+        assert all(len(data(reply)) == 40 for reply in await ask_tcp("127.0.0.1", server.port, *queries))
+        server.reload(DnsSettings())
+        assert not any(read(reply).header.tc for reply in await ask_udp("127.0.0.1", server.port, *queries))
 
     run(scenario)
 
