@@ -48,11 +48,12 @@ resolvers chowk
 listen web
   bind 127.0.0.1:{port}
   balance roundrobin
-  server-template web {slots} _web._tcp.service.consul resolvers chowk init-addr none
+  server-template web {slots} _web._tcp.service.consul resolvers chowk init-addr none resolve-opts allow-dup-ip
 listen stats
   bind 127.0.0.1:{stats}
   stats enable
   stats uri /
+  stats show-legends
 """
 
 
@@ -168,8 +169,8 @@ def test_health_and_weights_reach_the_servers(agent: AgentProcess, tmp_path: Pat
         stack.callback(heavy.close)
         stack.callback(light.close)
         check = {"TTL": "60s", "Status": "passing"}
-        register(agent, heavy, Weights={"Passing": 9, "Warning": 1}, Check={**check, "CheckID": "heavy"})
-        register(agent, light, Weights={"Passing": 3, "Warning": 1}, Check={**check, "CheckID": "light"})
+        register(agent, heavy, Weights={"Passing": 45000, "Warning": 1}, Check={**check, "CheckID": "heavy"})
+        register(agent, light, Weights={"Passing": 15000, "Warning": 1}, Check={**check, "CheckID": "light"})
         proxy = stack.enter_context(HAProxy(tmp_path, agent, 1232))
         eventually(lambda: len(proxy.servers()) == 2, "two servers")
         weights = {address.rpartition(":")[2]: int(weight) for address, weight in proxy.servers().items()}
