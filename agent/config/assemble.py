@@ -16,9 +16,17 @@ from chowk.agent.config.config_entries import decode_config_entry
 from chowk.agent.config.decode import Decoded, Reading
 from chowk.agent.config.definitions import build_check, build_service
 from chowk.agent.config.host import Host
+from chowk.agent.config.https_rules import https_of, unix_sockets_of
 from chowk.agent.config.identity_rules import base64_key, datacenter_of, domain_of, node_id_of, node_name_of
 from chowk.agent.config.keys_agent import AGENT
-from chowk.agent.config.listeners import addresses_of, bind_of, network_problems, ports_of, recursor_problems
+from chowk.agent.config.listeners import (
+    addresses_of,
+    bind_of,
+    network_problems,
+    ports_of,
+    recursor_problems,
+    tagged_addresses_of,
+)
 from chowk.agent.config.model import (
     AgentConfig,
     ChecksConfig,
@@ -26,6 +34,7 @@ from chowk.agent.config.model import (
     DnsConfig,
     HttpConfig,
     LimitsConfig,
+    LogRotation,
     RateLimitConfig,
     SoaConfig,
 )
@@ -38,7 +47,7 @@ from chowk.core.definitions import CheckDefinition, Position, ServiceDefinition
 from chowk.core.records.kv import VALUE_BYTES_MAX
 
 _PLAIN = (
-    "log_json", "log_file", "pid_file", "disable_update_check", "enable_debug", "insecure_cluster",
+    "log_json", "log_file", "pid_file", "enable_debug", "insecure_cluster", "auto_reload_config",
 )  # fmt: skip
 
 
@@ -53,7 +62,7 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
     meta_problems(whole.get("node_meta", {}), whole.at("node_meta"), problems, "node_meta")
     bind, advertise = bind_of(whole, host, problems)
     ports = ports_of(whole, problems, dev=dev)
-    gossip = gossip_of(whole, ports)
+    gossip = gossip_of(whole, ports, problems)
     insecure_problem(whole, bind, gossip, problems)
     dns = _dns(whole, problems)
     services, checks = _definitions(whole, reading)
@@ -73,7 +82,10 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         ports=ports,
         dns=dns,
         limits=_limits(whole, problems),
+        tagged_addresses=tagged_addresses_of(whole, host, problems),
         http=_http(whole, problems),
+        https=https_of(whole, problems, ports.https),
+        unix_sockets=unix_sockets_of(whole, problems),
         connect=_connect(whole, problems),
         checks_config=_checks_config(whole),
         gossip=gossip,
@@ -86,6 +98,12 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         config_entries=_config_entries(whole, problems),
         watches=tuple(build_watch(decoded, problems) for decoded in whole.get("watches", ())),
         log_level=whole.get("log_level") or "info",
+        log_rotation=LogRotation(
+            **whole.pick(
+                bytes_max="log_rotate_bytes", duration_s="log_rotate_duration", files_max="log_rotate_max_files"
+            )
+        ),
+        syslog_facility=(whole.get("syslog_facility") or "LOCAL0") if whole.get("enable_syslog") else "",
         leave_on_terminate=whole.get("leave_on_terminate", not server),
         skip_leave_on_interrupt=whole.get("skip_leave_on_interrupt", server),
         encrypt=base64_key(whole, problems),
@@ -150,8 +168,9 @@ def _dns(whole: Decoded, problems: Problems) -> DnsConfig:
 
 def _http(whole: Decoded, problems: Problems) -> HttpConfig:
     block: Decoded | None = whole.get("http_config")
+    waits = whole.pick(default_query_time_s="default_query_time", max_query_time_s="max_query_time")
     if block is None:
-        return HttpConfig()
+        return HttpConfig(**waits)
     networks = block.get("allow_write_http_from", ())
     network_problems(networks, block.at("allow_write_http_from"), "http_config.allow_write_http_from", problems)
     for name, value in block.get("response_headers", {}).items():
@@ -160,6 +179,7 @@ def _http(whole: Decoded, problems: Problems) -> HttpConfig:
                 block.at("response_headers"), f'http_config.response_headers: "{name[:40]}" is no header of one line'
             )
     return HttpConfig(
+        **waits,
         **block.pick(block_endpoints="block_endpoints", response_headers="response_headers"),
         **block.pick(max_header_bytes="max_header_bytes", allow_hosts="allow_hosts"),
         allow_write_from=networks,
@@ -196,6 +216,8 @@ def _intention_policy(whole: Decoded) -> str:
     """Its own key decides; else, as in Consul, what ACLs would do by default."""
     acl: Decoded | None = whole.get("acl")
     from_acl = acl.get("default_policy", "") if acl is not None and acl.get("enabled") else ""
+    if whole.get("acl_datacenter"):
+        from_acl = from_acl or whole.get("acl_default_policy", "")  # how ACLs were asked for before 1.4
     return whole.get("default_intention_policy") or from_acl or "allow"
 
 

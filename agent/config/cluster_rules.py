@@ -5,6 +5,7 @@ The rule of the house: a cluster's traffic leaves this host encrypted, or becaus
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ from chowk.agent.config.problems import Problems
 from chowk.core.definitions import Position
 from chowk.core.server_options import Autopilot, RaftTuning
 
+_PROVIDER: Final = re.compile(r"(?:^|\s)provider\s*=\s*\"?([A-Za-z0-9_-]{1,40})")
+"""`provider=aws tag_key=…`: Consul's cloud auto-join."""
 KEYRING: Final = Path("serf") / "local.keyring"
 """Where in data_dir gossip keeps its keys; once it is there it counts, and `encrypt` does not."""
 
@@ -35,9 +38,10 @@ def server_of(whole: Decoded, problems: Problems, *, dev: bool, fragments: bool)
         problems.add(whole.at("bootstrap_expect"), "bootstrap_expect needs server = true")
     joins = whole.get("retry_join") or whole.get("start_join")
     if server and not expect and not joins and not fragments:
-        problems.add(
+        problems.warn(
             whole.at("server"),
-            "a server needs bootstrap_expect (write bootstrap_expect = 1 for one server), or retry_join to join others",
+            "this server waits to be joined: with neither bootstrap_expect (1 for a single server) nor retry_join it forms "
+            "no cluster itself",
         )
     if expect == 2:
         problems.warn(
@@ -50,12 +54,10 @@ def server_of(whole: Decoded, problems: Problems, *, dev: bool, fragments: bool)
     return server, expect
 
 
-def gossip_of(whole: Decoded, ports: Ports) -> GossipConfig:
+def gossip_of(whole: Decoded, ports: Ports, problems: Problems) -> GossipConfig:
     """Joining and gossip's timing."""
     block: Decoded = whole.get("gossip_lan") or Decoded(whole.position, "gossip_lan")
     joining = whole.pick(
-        start_join="start_join",
-        retry_join="retry_join",
         retry_interval_s="retry_interval",
         retry_max="retry_max",
         rejoin_after_leave="rejoin_after_leave",
@@ -70,7 +72,25 @@ def gossip_of(whole: Decoded, ports: Ports) -> GossipConfig:
         suspicion_mult="suspicion_mult",
         retransmit_mult="retransmit_mult",
     )
+    for key in ("start_join", "retry_join"):
+        joining[key] = _addresses_to_join(whole, key, problems)
     return GossipConfig(enabled=ports.serf_lan >= 0, **joining, **timing)
+
+
+def _addresses_to_join(whole: Decoded, key: str, problems: Problems) -> tuple[str, ...]:
+    """What is written to join, but for the clouds' (`provider=aws …`), which are not asked: a warning says so."""
+    found = []
+    for text in whole.get(key, ()):
+        provider = _PROVIDER.search(text)
+        if provider is None:
+            found.append(text)
+        else:
+            problems.warn(
+                whole.at(key),
+                f"{key}: members are not looked up with the provider {provider[1]}; give addresses, or a DNS name that "
+                "has them",
+            )
+    return tuple(found)
 
 
 def raft_of(whole: Decoded) -> RaftTuning:

@@ -80,6 +80,9 @@ def _block(node: ObjectNode, schema: s.Schema, reading: Reading, path: str) -> D
             reading.problems.warn(entries[0].position, f'"{key_path}" is known but not served yet; it has no effect')
         value = _value(nodes, key.type, reading, key_path)
         if value is not _MISSING:
+            if key.always is not None and value != key.always:
+                always = str(key.always).lower()
+                reading.problems.warn(entries[0].position, f'"{key_path}" is always {always} here; it has no effect')
             decoded.put(key.name, value, nodes[0].position)
     return decoded
 

@@ -5,8 +5,10 @@ A key that is not `served` is known and kept (`AgentConfig.extra`), and said in 
 
 from __future__ import annotations
 
+from chowk.agent.config.keys_accepted import NOT_SERVED, OLD_ACL, RPC, SAME_HERE, TELEMETRY, later
 from chowk.agent.config.keys_cluster import AUTOPILOT, GOSSIP, PERFORMANCE
 from chowk.agent.config.keys_service import CHECK, LOCALITY, PORT, SERVICE, TENANCY
+from chowk.agent.config.keys_tls import OLD_TLS, TLS, UNIX_SOCKETS
 from chowk.agent.config.keys_watch import WATCH
 from chowk.agent.config.schema import (
     Anything,
@@ -26,6 +28,10 @@ from chowk.agent.config.schema import (
 )
 
 LISTENER = Whole(minimum=-1, maximum=65535)
+FACILITIES = (
+    "", "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP",
+    *(f"LOCAL{number}" for number in range(8)),
+)  # fmt: skip
 LOG_LEVELS = ("trace", "debug", "info", "warn", "warning", "err", "error")
 POLICY = Text(choices=("", "allow", "deny"))
 
@@ -34,12 +40,13 @@ PORTS = Schema(
     (
         Key("dns", LISTENER, "DNS; -1 turns a listener off", "8600"),
         Key("http", LISTENER, "The HTTP API", "8500"),
-        Key("https", LISTENER, "The HTTPS API", "-1", served=False),
+        Key("https", LISTENER, "The HTTPS API", "-1"),
         Key("grpc", LISTENER, "xDS for Envoy", "-1", served=False),
         Key("grpc_tls", LISTENER, "xDS for Envoy, TLS", "-1", served=False),
         Key("serf_lan", LISTENER, "Gossip in the datacenter; -1 turns it off: a cluster of one", "8301"),
         Key("serf_wan", LISTENER, "Gossip between datacenters", "8302", served=False),
         Key("server", LISTENER, "RPC of servers", "8300"),
+        *later(LISTENER, "Of Consul before 1.3", "proxy_min_port", "proxy_max_port"),
         Key("sidecar_min_port", PORT, "First of the ports given to sidecars", "21000"),
         Key("sidecar_max_port", PORT, "Last of them", "21255"),
         Key("expose_min_port", PORT, "First of the ports given to exposed checks", "21500", served=False),
@@ -50,8 +57,8 @@ ADDRESSES = Schema(
     "addresses",
     (
         Key("dns", Text(), "Addresses of DNS, separated by blanks", "client_addr"),
-        Key("http", Text(), "Addresses of the HTTP API", "client_addr"),
-        Key("https", Text(), "Addresses of the HTTPS API", "client_addr", served=False),
+        Key("http", Text(), "Addresses of the HTTP API; also unix:///path", "client_addr"),
+        Key("https", Text(), "Addresses of the HTTPS API", "client_addr"),
         Key("grpc", Text(), "Addresses of xDS", "client_addr", served=False),
         Key("grpc_tls", Text(), "Addresses of xDS, TLS", "client_addr", served=False),
     ),
@@ -108,7 +115,7 @@ LIMITS = Schema(
         Key("rpc_handshake_timeout", Duration(), "TLS handshakes of RPC", "5s", served=False),
         Key("rpc_client_timeout", Duration(), "RPCs that wait", "60s", served=False),
         Key("rpc_max_conns_per_client", Whole(), "RPC connections a client address", "100", served=False),
-        Key("https_handshake_timeout", Duration(), "TLS handshakes of HTTPS", "5s", served=False),
+        Key("https_handshake_timeout", Duration(), "TLS handshakes of HTTPS", "5s"),
         Key("request_limits", Anything(), "Rates of reads and writes", "{}", served=False),
     ),
 )  # fmt: skip
@@ -169,15 +176,12 @@ ACL = Schema(
             for name, kind, default in (
                 ("policy_ttl", Duration(), "30s"), ("token_ttl", Duration(), "30s"), ("role_ttl", Duration(), "30s"),
                 ("enable_key_list_policy", Flag(), "false"), ("enable_token_persistence", Flag(), "false"),
-                ("enable_token_replication", Flag(), "false"),
+                ("enable_token_replication", Flag(), "false"), ("disabled_ttl", Duration(), "120s"),
+                ("msp_disable_bootstrap", Flag(), "false"),
             )
         ),
     ),
 )  # fmt: skip
-
-
-def _later(kind: object, doc: str, *names: str) -> tuple[Key, ...]:
-    return tuple(Key(name, kind, doc, "", served=False) for name in names)  # type: ignore[arg-type]
 
 
 AGENT = Schema(
@@ -216,18 +220,15 @@ AGENT = Schema(
         Key("discard_check_output", Flag(), "Keep no output of checks", "false", reload=True),
         Key("log_level", Text(choices=("", *LOG_LEVELS)), "How much to say", '"info"', reload=True),
         Key("log_json", Flag(), "Log lines as JSON", "false"),
-        Key("log_file", Text(), "Log to this file too", '""', served=False),
+        Key("log_file", Text(), "Log to this file too; a folder (ending in /) gets chowk.log", '""'),
         Key("pid_file", Text(), "Write the agent's pid to this file while it runs", '""'),
         Key("leave_on_terminate", Flag(), "SIGTERM leaves the cluster", "true on clients, false on servers"),
         Key("skip_leave_on_interrupt", Flag(), "Ctrl-C does not leave the cluster", "false on clients, true on servers"),
-        Key("disable_update_check", Flag(), "There is no update check", "true"),
         Key("enable_debug", Flag(), "Serve profiling", "false", served=False),
         Key("encrypt", Text(), "The cluster's key: 16, 24 or 32 bytes in base64 (`chowk keygen`)", '""'),
         Key("insecure_cluster", Flag(), "Let the cluster's traffic pass between hosts unencrypted", "false"),
         Key("acl", Block(ACL), "Access control", "{}", served=False),
         *TENANCY,
-        Key("tls", Anything(), "Certificates of HTTPS and RPC", "{}", served=False),
-        Key("telemetry", Anything(), "Metrics are always served; where else to send them", "{}", served=False),
         Key("performance", Block(PERFORMANCE), "Times of Raft and of waiting", "{}"),
         Key("autopilot", Block(AUTOPILOT), "What the leader does about servers by itself", "{}"),
         Key("retry_join", Texts(), "Members to join, tried until one answers: address or address:port", "[]"),
@@ -242,37 +243,30 @@ AGENT = Schema(
         Key("watches", Blocks(WATCH), "What to watch, and what to run at each change", "[]", reload=True),
         Key("gossip_lan", Block(GOSSIP), "Gossip's timing", "{}"),
         Key("disable_coordinates", Flag(), "Do not learn or tell where this agent is in the network", "false"),
-        Key("gossip_wan", Anything(), "Gossip timing", "{}", served=False),
-        Key("ui_config", Anything(), "The web page", "{}", served=False),
-        Key("auto_encrypt", Anything(), "Certificates from servers", "{}", served=False),
-        Key("auto_config", Anything(), "Configuration from servers", "{}", served=False),
-        Key("unix_sockets", Anything(), "Owner and mode of sockets", "{}", served=False),
         Key("locality", Block(LOCALITY), "Where this host is", "{}", served=False),
-        *_later(Duration(), "Joining", "retry_interval_wan", "reconnect_timeout_wan"),
-        *_later(Whole(), "Joining", "retry_max_wan"),
-        *_later(Texts(), "Joining over the WAN", "retry_join_wan", "start_join_wan"),
-        *_later(Flag(), "Joining", "translate_wan_addrs"),
-        *_later(Text(), "Addresses", "advertise_addr_wan", "advertise_addr_ipv4", "advertise_addr_ipv6",
-                "advertise_addr_wan_ipv4", "advertise_addr_wan_ipv6", "serf_lan", "serf_wan"),
-        *_later(Texts(), "Networks that may join", "serf_lan_allowed_cidrs", "serf_wan_allowed_cidrs"),
-        *_later(Flag(), "TLS (older names)", "verify_incoming", "verify_incoming_rpc", "verify_incoming_https",
-                "verify_outgoing", "verify_server_hostname", "encrypt_verify_incoming", "encrypt_verify_outgoing",
-                "enable_agent_tls_for_checks"),
-        *_later(Text(), "TLS (older names)", "ca_file", "ca_path", "cert_file", "key_file", "server_name",
-                "tls_min_version", "tls_cipher_suites"),
-        *_later(Whole(), "Raft", "raft_protocol", "protocol"),
-        *_later(Anything(), "Raft", "raft_logstore", "raft_boltdb"),
-        *_later(Duration(), "Timing", "default_query_time", "max_query_time", "session_ttl_min", "discovery_max_stale",
-                "server_rejoin_age_max", "log_rotate_duration"),
-        *_later(Whole(), "Log rotation", "log_rotate_bytes"),
-        *_later(Whole(minimum=-1), "Log rotation", "log_rotate_max_files"),
-        *_later(Flag(), "Other habits of Consul", "enable_syslog", "auto_reload_config", "disable_remote_exec",
-                "disable_host_node_id", "disable_keyring_file", "disable_anonymous_signature",
-                "disable_http_unprintable_char_filter", "use_streaming_backend", "enable_central_service_config",
-                "enable_acl_replication", "read_replica", "non_voting_server", "ui"),
-        *_later(Text(), "Other habits of Consul", "syslog_facility", "ui_dir", "ui_content_path",
-                "license_path", "segment", "acl_datacenter"),
-        *_later(Anything(), "Other habits of Consul", "segments", "cache", "rpc", "peering", "xds", "cloud", "reporting",
-                "experiments", "audit", "license"),
+        Key("tls", Block(TLS), "Certificates of the HTTPS API", "{}"),
+        *OLD_TLS,
+        Key("unix_sockets", Block(UNIX_SOCKETS), "Owner and mode of the sockets that addresses.http names", "{}"),
+        Key("telemetry", Block(TELEMETRY), "Metrics are always served", "{}"),
+        Key("rpc", Block(RPC), "RPC", "{}"),
+        Key("advertise_addr_wan", Text(), "tagged_addresses.wan", "advertise_addr"),
+        *(
+            Key(f"advertise_addr_{name}", Text(), f"tagged_addresses.{tag}", "none")
+            for name, tag in (
+                ("ipv4", "lan_ipv4"), ("ipv6", "lan_ipv6"), ("wan_ipv4", "wan_ipv4"), ("wan_ipv6", "wan_ipv6"),
+            )
+        ),
+        Key("tagged_addresses", TextMap(), "Addresses of the node by tag, told beside its own", "{}"),
+        Key("auto_reload_config", Flag(), "Reload when a file of the configuration changes", "false"),
+        Key("enable_syslog", Flag(), "Log to syslog too", "false"),
+        Key("syslog_facility", Text(choices=FACILITIES), "As what", '"LOCAL0"'),
+        Key("log_rotate_bytes", Whole(maximum=2**40), "A log file of more bytes is put aside; 0 is no limit", "0"),
+        Key("log_rotate_duration", Duration(), "A log file that is older is put aside", "24h"),
+        Key("log_rotate_max_files", Whole(minimum=-1), "Log files put aside that are kept; 0: all, -1: none", "0"),
+        Key("default_query_time", Duration(), "How long a blocking query without `wait` waits", "300s", reload=True),
+        Key("max_query_time", Duration(), "The longest that a blocking query may wait", "600s", reload=True),
+        *SAME_HERE,
+        *OLD_ACL,
+        *NOT_SERVED,
     ),
 )  # fmt: skip

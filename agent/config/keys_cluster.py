@@ -11,6 +11,7 @@ PERFORMANCE = Schema(
         Key("leave_drain_time", Duration(), "How long a leaving server still answers", "5s"),
         Key("rpc_hold_timeout", Duration(), "How long a request waits for a leader", "7s"),
         Key("grpc_keepalive_interval", Duration(), "Of Consul's gRPC", "30s", served=False),
+        Key("enable_xds_load_balancing", Flag(), "Of xDS", "true", served=False),
         Key("grpc_keepalive_timeout", Duration(), "Of Consul's gRPC", "20s", served=False),
     ),
 )

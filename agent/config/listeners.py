@@ -5,13 +5,23 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from chowk.agent.config.decode import Decoded
-from chowk.agent.config.host import Host, expand
+from chowk.agent.config.host import Host
 from chowk.agent.config.model import Addresses, Ports
 from chowk.agent.config.problems import Problems
+from chowk.agent.config.sockaddr import expand
 from chowk.core.definitions import Position
 
 LOOPBACK = "127.0.0.1"
 ADDRESSES_MAX = 32
+UNIX_PATH_BYTES_MAX = 107
+"""What the kernel has room for in the address of a Unix socket."""
+_TAGS = {
+    "advertise_addr_wan": "wan",
+    "advertise_addr_ipv4": "lan_ipv4",
+    "advertise_addr_ipv6": "lan_ipv6",
+    "advertise_addr_wan_ipv4": "wan_ipv4",
+    "advertise_addr_wan_ipv6": "wan_ipv6",
+}
 
 
 def bind_of(whole: Decoded, host: Host, problems: Problems) -> tuple[str, str]:
@@ -32,14 +42,40 @@ def bind_of(whole: Decoded, host: Host, problems: Problems) -> tuple[str, str]:
 
 
 def addresses_of(whole: Decoded, host: Host, problems: Problems) -> Addresses:
-    """Where HTTP and DNS bind: `addresses{}`, else `client_addr`."""
+    """Where HTTP, HTTPS and DNS bind: `addresses{}`, else `client_addr`. HTTP may listen on Unix sockets too."""
     client = _addresses(whole, "client_addr", "client_addr", host, problems) or (LOOPBACK,)
-    block: Decoded | None = whole.get("addresses")
-    if block is None:
-        return Addresses(http=client, dns=client)
-    http = _addresses(block, "http", "addresses.http", host, problems) or client
+    block: Decoded = whole.get("addresses") or Decoded(whole.position, "addresses")
+    https = _addresses(block, "https", "addresses.https", host, problems) or client
     dns = _addresses(block, "dns", "addresses.dns", host, problems) or client
-    return Addresses(http=http, dns=dns)
+    sockets = _unix_paths(block, problems)
+    http = _addresses(block, "http", "addresses.http", host, problems) or (() if sockets else client)
+    return Addresses(http=http, http_sockets=sockets, https=https, dns=dns)
+
+
+def _unix_paths(block: Decoded, problems: Problems) -> tuple[str, ...]:
+    """The paths of `addresses.http` that are written `unix:///path`; they are taken out of it."""
+    words = str(block.get("http", "")).split()
+    paths = [word.removeprefix("unix:").removeprefix("//") for word in words if word.startswith("unix:")]
+    if not paths:
+        return ()
+    where = block.at("http")
+    block.put("http", " ".join(word for word in words if not word.startswith("unix:")), where)
+    for path in paths:
+        if not path.startswith("/") or len(path.encode()) > UNIX_PATH_BYTES_MAX:
+            problems.add(
+                where,
+                f'addresses.http: "unix:{path[:60]}" is no socket: write unix:///path, of {UNIX_PATH_BYTES_MAX} bytes',
+            )
+    return tuple(dict.fromkeys(paths))
+
+
+def tagged_addresses_of(whole: Decoded, host: Host, problems: Problems) -> dict[str, str]:
+    """The node's addresses by tag, beside `lan` and `wan`, which are what it advertises."""
+    found: dict[str, str] = dict(whole.get("tagged_addresses", {}))
+    for key, tag in _TAGS.items():
+        if whole.get(key):
+            found[tag] = _one_address(whole, key, "", host, problems)
+    return found
 
 
 def _one_address(whole: Decoded, key: str, default: str, host: Host, problems: Problems) -> str:
@@ -67,7 +103,7 @@ def _addresses(block: Decoded, key: str, path: str, host: Host, problems: Proble
 
 def _address(word: str, where: Position, path: str, problems: Problems) -> str:
     if word.startswith("unix:"):
-        problems.add(where, f"{path}: Unix sockets are not supported yet")
+        problems.add(where, f"{path}: a Unix socket serves addresses.http only")
         return ""
     if word == "localhost":
         return LOOPBACK

@@ -29,10 +29,40 @@ class Ports(Section, frozen=True, kw_only=True):
 
 
 class Addresses(Section, frozen=True, kw_only=True):
-    """Where each listener binds; built from `addresses{}` and `client_addr`."""
+    """Where each listener binds; built from `addresses{}` and `client_addr`. `http_sockets` are paths of Unix sockets."""
 
     http: tuple[str, ...] = ("127.0.0.1",)
+    http_sockets: tuple[str, ...] = ()
+    https: tuple[str, ...] = ("127.0.0.1",)
     dns: tuple[str, ...] = ("127.0.0.1",)
+
+
+class HttpsConfig(Section, frozen=True, kw_only=True):
+    """The HTTPS API's certificate, and whose clients' it takes; with `cert_file` "" there is no HTTPS."""
+
+    cert_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+    ca_path: str = ""
+    verify_incoming: bool = False
+    tls_1_3_only: bool = False
+    handshake_timeout_s: float = 5.0
+
+
+class UnixSocketsConfig(Section, frozen=True, kw_only=True):
+    """Owner (name or number, "" for ours), group and mode of Unix sockets."""
+
+    user: str = ""
+    group: str = ""
+    mode: int = 0o600
+
+
+class LogRotation(Section, frozen=True, kw_only=True):
+    """When a log file is put aside; `bytes_max` 0 is no limit, `files_max` 0 keeps all, -1 none."""
+
+    bytes_max: int = 0
+    duration_s: float = 86_400.0
+    files_max: int = 0
 
 
 class SoaConfig(Section, frozen=True, kw_only=True):
@@ -86,6 +116,8 @@ class HttpConfig(Section, frozen=True, kw_only=True):
     allow_write_from: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     max_header_bytes: int = 16_384
+    default_query_time_s: float = 300.0
+    max_query_time_s: float = 600.0
 
 
 class ConnectConfig(Section, frozen=True, kw_only=True):
@@ -176,6 +208,8 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     dns: DnsConfig = DnsConfig()
     limits: LimitsConfig = LimitsConfig()
     http: HttpConfig = HttpConfig()
+    https: HttpsConfig = HttpsConfig()
+    unix_sockets: UnixSocketsConfig = UnixSocketsConfig()
     connect: ConnectConfig = ConnectConfig()
     checks_config: ChecksConfig = ChecksConfig()
     gossip: GossipConfig = GossipConfig()
@@ -191,14 +225,17 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     log_level: str = "info"
     log_json: bool = False
     log_file: str = ""
+    log_rotation: LogRotation = LogRotation()
+    syslog_facility: str = ""
     pid_file: str = ""
     leave_on_terminate: bool = False
     skip_leave_on_interrupt: bool = False
     disable_update_check: bool = True
+    auto_reload_config: bool = False
     enable_debug: bool = False
     encrypt: str = ""
     insecure_cluster: bool = False
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Accepted keys of later issues (telemetry, tls, acl, …), as written, for whoever begins to serve them."""
+    """Accepted keys of later issues (acl, ui_config, …), as written, for whoever begins to serve them."""

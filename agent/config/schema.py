@@ -94,7 +94,8 @@ class Objects(Type, frozen=True):
 class Key(msgspec.Struct, frozen=True):
     """One key: its snake_case name, type, meaning, default in words, and whether chowk acts on it now.
 
-    `also` are other names Consul has for it; `reload` says that a reload applies a change.
+    `also` are other names Consul has for it; `reload` says that a reload applies a change. `always` is what chowk does
+    whatever is written: another value is a warning.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Key(msgspec.Struct, frozen=True):
     served: bool = True
     also: tuple[str, ...] = ()
     reload: bool = False
+    always: bool | int | None = None
 
 
 class Schema(msgspec.Struct, frozen=True, dict=True):

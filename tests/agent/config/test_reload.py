@@ -24,5 +24,5 @@ def test_nothing_is_told_of_what_a_reload_applies() -> None:
 def test_what_only_a_restart_changes_is_told_by_its_key() -> None:
     new = config(**{"ports.http": 1, "datacenter": "dc2", "domain": "x", "client_addr": "::1", "connect.launch": False})
     assert reload_diff(config(), new) == (
-        "addresses.dns", "addresses.http", "connect.launch", "datacenter", "dns.domain", "ports.http",
+        "addresses.dns", "addresses.http", "addresses.https", "connect.launch", "datacenter", "dns.domain", "ports.http",
     )  # fmt: skip
