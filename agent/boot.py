@@ -253,6 +253,7 @@ class Agent:
                 members=self.members,
                 gossip=self.cluster.gossip,
                 certificate_ends=lambda: self.cluster.certificate_ends_at_s,
+                dns=lambda: msgspec.structs.asdict(self.dns.stats()),
                 rng=self._rng,
             )
             self.http = ApiServer(make_app(context), config.addresses.http, config.ports.http)

@@ -57,9 +57,13 @@ class Backlog:
             return
         if self._standing_since < 0:
             self._standing_since = now
-        late_s = OVERLOAD_LATE_S if now - self._standing_since > PATIENCE_S else LATE_S
+        late_s = OVERLOAD_LATE_S if self.is_standing(now) else LATE_S
         while self._batches and self._batches[0][0] < now - late_s:
             self._drop_oldest()
+
+    def is_standing(self, now: float) -> bool:
+        """Has something waited all the time for PATIENCE_S, so that this is overload rather than a burst?"""
+        return self._standing_since >= 0 and now - self._standing_since > PATIENCE_S
 
     def _drop_oldest(self) -> None:
         batch = self._batches[0][1]

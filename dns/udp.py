@@ -2,7 +2,8 @@
 
 The socket is read directly rather than through a transport: that lets everything which waits in the kernel be read at
 once, so that under overload it is ours to say which packets are still worth an answer (`backlog`), and it is cheaper.
-One turn answers for ANSWER_S at most; then the loop's other work, the agent's HTTP and checks among it, has its turn.
+Replies that are ready cost little and are always sent; what must be worked out gets ANSWER_S a turn, and then the loop's
+other work, the agent's HTTP and checks among it, has its turn.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ RECEIVE_BUFFER_BYTES = 1024 * 1024
 
 READS_MAX = 1024
 ANSWER_S = 0.002
-CLOCK_EACH = 16
+REST_S = 0.002
+"""Under overload, how long DNS leaves the loop to others after each turn."""
 
 
 class UdpListener:
@@ -40,6 +42,7 @@ class UdpListener:
         self._backlog = Backlog()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_turn: asyncio.Handle | None = None
+        self._resting = False
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -61,24 +64,31 @@ class UdpListener:
         self._limiter = RateLimiter(rate)
 
     def _turn(self) -> None:
-        """Read what there is, answer as much of it as the turn's time allows, newest first."""
+        """Read what there is, send what is ready, then answer as much of the rest as the turn's time allows."""
         if self._next_turn is not None:
             self._next_turn.cancel()
             self._next_turn = None
         if self._loop is None:
             return
-        read_at = self._clock.now()
-        packets = self._read()
-        now = self._answer(packets, read_at, read_at + ANSWER_S)
+        if self._resting:
+            self._resting = False
+            self._loop.add_reader(self._sock.fileno(), self._turn)
+        now = self._clock.now()
         backlog, dropped = self._backlog, self._backlog.dropped
-        if packets:
-            backlog.add(packets, read_at)
-        else:
-            while len(backlog) and now < read_at + ANSWER_S:
-                now = self._answer([backlog.newest()], now, now)
+        backlog.add(self._send_ready(self._read(), now), now)
+        until = now + ANSWER_S
+        while len(backlog) and now < until:
+            data, peer = backlog.newest()
+            via = Via.UDP_LOCAL if is_loopback(peer[0]) else Via.UDP_REMOTE
+            self._responder.handle(data, via, partial(self._send, data, peer))
+            now = self._clock.now()
         backlog.expire(now)
         self._responder.stats.dropped_late += backlog.dropped - dropped
-        if len(backlog):
+        if backlog.is_standing(now):
+            self._resting = True
+            self._loop.remove_reader(self._sock.fileno())
+            self._next_turn = self._loop.call_later(REST_S, self._turn)
+        elif len(backlog):
             self._next_turn = self._loop.call_soon(self._turn)
 
     def _read(self) -> list[Packet]:
@@ -91,39 +101,32 @@ class UdpListener:
             pass  # nothing is left, or an earlier reply could not be delivered: the client's matter
         return found
 
-    def _answer(self, packets: list[Packet], now: float, until: float) -> float:
-        """Answer from the end of `packets`, taking out what was answered, until none is left or it is late. The time then.
+    def _send_ready(self, packets: list[Packet], now: float) -> list[Packet]:
+        """Reply to those whose reply is ready, newest first; the others, oldest first.
 
-        This loop is what a ready reply costs, so it looks at the clock only now and then, and counts at its end.
+        This loop is what a reply from the wire cache costs, so it counts at its end.
         """
         near, far = self._caches
         sendto, is_limited, ready = self._sock.sendto, self._limiter.limits_loopback, 0
-        while packets:
-            data, peer = packets.pop()
+        others: list[Packet] = []
+        for packet in reversed(packets):
+            data, peer = packet
             is_near = is_loopback(peer[0])
             reply = (near if is_near else far).get(data, now)
             if reply is None:
-                self._handle(data, peer, is_near)
-                now = self._clock.now()
-            else:
-                ready += 1
-                if is_near and not is_limited and peer[1]:
-                    try:
-                        sendto(reply, peer)
-                    except OSError:
-                        self._responder.stats.dropped_full += 1
-                else:
-                    self._send(data, peer, reply)
-                if ready % CLOCK_EACH == 0:
-                    now = self._clock.now()
-            if now >= until:
-                break
+                others.append(packet)
+                continue
+            ready += 1
+            if not is_near or is_limited or not peer[1]:
+                self._send(data, peer, reply)
+                continue
+            try:
+                sendto(reply, peer)
+            except OSError:
+                self._responder.stats.dropped_full += 1
         self._responder.count_ready(ready)
-        return now
-
-    def _handle(self, data: bytes, peer: Peer, is_near: bool) -> None:
-        via = Via.UDP_LOCAL if is_near else Via.UDP_REMOTE
-        self._responder.handle(data, via, partial(self._send, data, peer))
+        others.reverse()
+        return others
 
     def _send(self, data: bytes, peer: Peer, reply: bytes) -> None:
         if self._loop is None or peer[1] == 0:  # nobody can be at port 0

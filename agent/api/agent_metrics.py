@@ -32,6 +32,20 @@ from chowk.core.records.check import STATUSES
 from chowk.core.records.member import STATUSES as MEMBER_STATUSES
 from chowk.core.runtime.loop_lag import BOUNDS_S
 
+DNS_DROPS: Final = ("late", "rate", "full")
+"""Waited past the deadline; over the rate limit; not taken by the kernel."""
+
+DNS_COUNTERS: Final = (
+    ("queries", "Queries read."),
+    ("cached", "Queries answered from the wire cache."),
+    ("malformed", "Packets that ask nothing and were told so."),
+    ("ignored", "Packets that are no query and got no reply."),
+    ("fetches", "Views opened for an answer."),
+    ("recursions", "Queries asked of the recursors."),
+    ("overloads", "Queries refused because too many were pending."),
+    ("failures", "Queries answered SERVFAIL."),
+    ("slipped", "Replies over the rate limit, sent truncated."),
+)
 PROXY_STATES: Final = ("running", "starting", "manual", "unlaunched")
 
 
@@ -57,6 +71,7 @@ class AgentCollector:
         states = Counter(proxy.state for proxy in proxies)
         yield _labelled("chowk_agent_proxies", "Sidecars of this agent by state.", "state", PROXY_STATES, states)
         yield from self._gossip()
+        yield from _dns(self._context.dns())
         yield from self._expiry()
         yield from _loop("agent", self._context.lag.stats())
         yield from _loop("server", self._server.get("server_loop", {}))
@@ -138,6 +153,16 @@ def _as_consul(families: list[Metric], timestamp: str) -> dict[str, Any]:
 def _summary(name: str, value: float, labels: dict[str, str]) -> dict[str, Any]:
     figures = dict.fromkeys(("Rate", "Sum", "Min", "Max", "Mean"), value)
     return {"Name": name, "Count": int(value), **figures, "Stddev": 0, "Labels": labels}
+
+
+def _dns(counts: dict[str, int]) -> Iterator[Metric]:
+    """What DNS was asked, and what it dropped without a reply, since the start."""
+    for name, text in DNS_COUNTERS:
+        yield CounterMetricFamily(f"chowk_dns_{name}", text, value=counts.get(name, 0))
+    dropped = CounterMetricFamily("chowk_dns_dropped", "Queries over UDP that got no reply.", labels=["reason"])
+    for reason in DNS_DROPS:
+        dropped.add_metric([reason], counts.get(f"dropped_{reason}", 0))
+    yield dropped
 
 
 def _loop(process: str, stats: dict[str, str]) -> Iterator[Metric]:

@@ -73,7 +73,8 @@ class GossipPort(Protocol):
 @dataclass(kw_only=True)
 class ApiContext:
     """`config()` is the configuration in force now; `reload()` raises ChowkError when the files are wrong; `members()`
-    gives one dict a member, in Consul's shape. What is None is not there: its endpoints say so.
+    gives one dict a member, in Consul's shape; `dns()` the counters of `dns.responder.Stats`. What is
+    None is not there: its endpoints say so.
     """
 
     config: Callable[[], AgentConfig]
@@ -90,6 +91,7 @@ class ApiContext:
     gossip: GossipPort | None = None
     members: Callable[[], Sequence[dict[str, Any]]] = tuple
     certificate_ends: Callable[[], float | None] = lambda: None
+    dns: Callable[[], dict[str, int]] = dict
     rng: Random = field(default_factory=Random)
     lag: LagTally = field(default_factory=LagTally)
     shared: SharedReads = field(init=False)
