@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from chowk.agent.api.connections import ConnectionGuard
+from chowk.agent.api.connections import EARLY_BYTES_MAX, ConnectionGuard, Waiting
 from support.fake_server import until
 
 
@@ -25,10 +26,15 @@ class Echo(asyncio.Protocol):
 
 
 def with_guard(
-    body: Callable[[ConnectionGuard, int], Awaitable[None]], *, limit: int = 0, total: int = 100, head_s: float = 30
+    body: Callable[[ConnectionGuard, int], Awaitable[None]],
+    *,
+    limit: int = 0,
+    total: int = 100,
+    head_s: float = 30,
+    **options: Any,
 ) -> None:
     async def run() -> None:
-        guard = ConnectionGuard(Echo, lambda: limit, total=total, head_s=head_s)
+        guard = ConnectionGuard(Echo, lambda: limit, total=total, head_s=head_s, **options)
         server = await asyncio.get_running_loop().create_server(guard.accept, "127.0.0.1", 0)
         try:
             await asyncio.wait_for(body(guard, server.sockets[0].getsockname()[1]), 10)
@@ -87,3 +93,100 @@ def test_a_connection_over_a_limit_is_refused_and_counts_no_more(limit: int, tot
         await until(lambda: len(guard) == 0)
 
     with_guard(body, limit=limit, total=total)
+
+
+LARGE = b"x" * 16_000_000
+
+
+def large(_data: bytes) -> Waiting:
+    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    future.set_result(LARGE)
+    return Waiting(future, lambda done: (b"head", done.result()))
+
+
+class Generous(Echo):
+    """Answers much to anything."""
+
+    def data_received(self, _data: bytes) -> None:
+        self.transport.write(LARGE)
+
+
+@pytest.mark.parametrize("shortcut", [large, None], ids=["the short way", "aiohttp's way"])
+def test_a_client_that_takes_an_answer_byte_by_byte_is_dropped(shortcut: Any) -> None:
+    async def body(guard: ConnectionGuard, port: int) -> None:
+        guard.make_protocol = Generous
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await until(lambda: len(guard) == 1)
+
+        async def sip() -> None:
+            while await reader.read(1):
+                await asyncio.sleep(0.01)
+
+        sipping = asyncio.ensure_future(sip())
+        await until(lambda: len(guard) == 0)
+        writer.close()
+        sipping.cancel()
+        await asyncio.wait((sipping,))
+
+    with_guard(body, slow_s=0.1, shortcut=shortcut)
+
+
+def test_a_client_that_reads_on_stays_and_gets_all() -> None:
+    async def body(guard: ConnectionGuard, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=256 * 1024)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        left = len(LARGE) + 4
+        while left:
+            left -= len(await reader.read(1024 * 1024))
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.2)
+        assert len(guard) == 1
+        writer.close()
+        await until(lambda: len(guard) == 0)
+
+    with_guard(body, slow_s=0.1, shortcut=large)
+
+
+def test_what_comes_before_an_answer_waits_for_it_within_a_limit_and_for_the_reader() -> None:
+    async def body(guard: ConnectionGuard, port: int) -> None:
+        taken: list[int] = []
+        waiting: list[asyncio.Future[bytes]] = []
+
+        def hold(data: bytes) -> Waiting:
+            taken.append(len(data))
+            waiting.append(asyncio.get_running_loop().create_future())
+            return Waiting(waiting[-1], lambda done: (done.result(),))
+
+        guard.shortcut = hold
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"a")
+        await until(lambda: taken == [1])
+        writer.write(b"b" * 30_000_000)
+        await asyncio.sleep(0.05)
+        assert writer.transport.get_write_buffer_size() > 0  # type: ignore[attr-defined]
+        waiting[0].set_result(LARGE)
+        await asyncio.sleep(0.05)
+        assert taken == [1]  # nothing more is answered to who does not read
+        await reader.readexactly(len(LARGE))
+        await until(lambda: len(taken) == 2)
+        assert EARLY_BYTES_MAX < taken[1] < EARLY_BYTES_MAX * 8
+        writer.transport.abort()
+
+    with_guard(body)
+
+
+def test_a_waiting_client_that_goes_away_cancels_what_it_waited_for_also_behind_more_requests() -> None:
+    async def body(guard: ConnectionGuard, port: int) -> None:
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        guard.shortcut = lambda _data: Waiting(waiting, lambda done: (done.result(),))
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"a")
+        await until(lambda: len(guard) == 1)
+        writer.write(b"b" * 1000)
+        writer.write_eof()
+        await until(lambda: len(guard) == 0)
+        assert waiting.cancelled()
+        writer.close()
+
+    with_guard(body)
