@@ -13,6 +13,7 @@ from typing import Final
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.views.instances import instances_of
 from chowk.agent.views.names import spelling
+from chowk.agent.views.queries import queries_of
 from chowk.agent.views.views import View, Views
 from chowk.core import errors
 from chowk.core.events import (
@@ -22,12 +23,10 @@ from chowk.core.events import (
     QUERIES,
     SERVICES,
     NodeItem,
-    QueryItem,
     ServiceSummary,
     SummaryItem,
     Topic,
 )
-from chowk.core.query_index import QueryIndex
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
 from chowk.core.records.prepared_query import PreparedQuery
@@ -103,7 +102,7 @@ class ViewLookup:
         if queries is None:
             return None
         try:
-            return queries.memo("query-index", _index).resolve(name)
+            return queries_of(queries).resolve(name)
         except errors.InvalidRequest:
             return None
 
@@ -173,7 +172,3 @@ class ViewLookup:
         self._addresses[address] = (self._clock.now() + ADDRESS_TTL_S, generation, owners)
         if len(self._addresses) > ADDRESSES_MAX:
             self._addresses.popitem(last=False)
-
-
-def _index(view: View) -> QueryIndex:
-    return QueryIndex(item.query for item in view.items.values() if isinstance(item, QueryItem))

@@ -1,6 +1,6 @@
 """The instances of a service, as `/v1/health/service`, `/v1/catalog/service` and their connect forms ask for them.
 
-From the servers, or with `?cached` from the agent's views. Called by `health` and `catalog`.
+From the servers, or with `?cached` from the agent's views. Called by `health`, `catalog` and `prepared_queries`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def find(request: ApiRequest, *, connect: bool) -> Instances:
     name = request.part("service", "Missing service name")
     wanted = _wanted(request)
     if is_cached(request):
-        return await _from_view(request, name, wanted, connect=connect)
+        return await from_view(request, name, wanted, connect=connect)
     known = request.context.known.fetch(name, connect=connect)
     answer = await read_by(request, ("instances", name, connect), known)
     instances = answer.found.instances
@@ -59,8 +59,9 @@ async def find(request: ApiRequest, *, connect: bool) -> Instances:
     return Instances(answer.meta, list(filter(wanted, instances)))
 
 
-async def _from_view(request: ApiRequest, name: str, wanted: _Wanted | None, *, connect: bool) -> Instances:
-    """A name that nobody registered is answered by the `services` view: only who blocks on it opens one for it."""
+async def from_view(request: ApiRequest, name: str, wanted: _Wanted | None, *, connect: bool) -> Instances:
+    """From the views, those that are wanted (None: all). A name that nobody registered is answered by the `services` view:
+    only who blocks on it opens one for it."""
     services, hit = await follow(request, Topic(kind=SERVICES), min_index=0)
     key, blocks = spelling(services, name), request.read_options().min_index
     if key is None and not blocks:

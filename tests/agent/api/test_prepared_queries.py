@@ -332,3 +332,25 @@ def test_parameters_that_make_no_sense_are_refused(tmp_path: Path) -> None:
             assert answer.text
 
     with_registry(tmp_path, body)
+
+
+def test_a_cached_execution_comes_from_the_views_and_goes_on_without_servers(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        await register(api, "n1")
+        await register(api, "n2", "critical")
+        template = {"Type": "name_prefix_match"}
+        await make(api, Name="find-", Template=template, Service={"Service": "${name.suffix}"}, DNS={"TTL": "3s"})
+        await make(api, Name="near", Service={"Service": "web", "Near": "n1"})
+        fresh = (await api.get("/v1/query/find-web/execute")).json()
+        first = await api.get("/v1/query/find-web/execute?cached")
+        assert (first.json(), first.headers["X-Cache"]) == (fresh, "MISS")
+        assert (await api.get("/v1/query/find-web/execute?cached")).headers["X-Cache"] == "HIT"
+        assert (await api.get("/v1/query/find-nobody/execute?cached")).json()["Nodes"] == []
+        assert (await api.get("/v1/query/none/execute?cached")).status == 404
+        near = await api.get("/v1/query/near/execute?cached")
+        assert (near.status, "X-Cache" in near.headers) == (200, False)
+        await api.server.server.stop()
+        kept = await api.get("/v1/query/find-web/execute?cached&limit=1")
+        assert kept.json() == fresh
+
+    with_registry(tmp_path, body)
