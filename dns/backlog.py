@@ -59,7 +59,9 @@ class Backlog:
             self._standing_since = now
         late_s = OVERLOAD_LATE_S if self.is_standing(now) else LATE_S
         while self._batches and self._batches[0][0] < now - late_s:
-            self._drop_oldest()
+            late = len(self._batches.popleft()[1])
+            self._count -= late
+            self.dropped += late
 
     def is_standing(self, now: float) -> bool:
         """Has something waited all the time for PATIENCE_S, so that this is overload rather than a burst?"""
