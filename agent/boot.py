@@ -6,6 +6,7 @@ Called by the `agent` and `demo` commands. Ports are bound first, so that a seco
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -138,6 +139,8 @@ class Agent:
 
     async def run(self) -> None:
         """Serve until a signal or `leave` ends it, then leave the cluster where that is configured."""
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector's full pass, which stops the loop, passes it over
         while not self._stopping:
             await self._wake.wait()
             self._wake.clear()
