@@ -6,6 +6,7 @@ The core trusts its messages to be what a server says; a broken or hostile serve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from chowk.server.driver.proposals import ENTRY_BYTES_MAX
@@ -35,8 +36,8 @@ def fault(message: Message, sender: str, target: str) -> str:
         return f"a message of {message.sender} came from {sender}"
     if message.target != target:
         return f"a message for {message.target} came to {target}"
-    for name in _NUMBERS:
-        if not 0 <= getattr(message, name, 0) <= NUMBER_MAX:
+    for name in _numbers(type(message)):
+        if not 0 <= getattr(message, name) <= NUMBER_MAX:
             return f"its {name} is not a number that can be"
     if message.term < 1:
         return "it is of no term"
@@ -50,6 +51,12 @@ def fault(message: Message, sender: str, target: str) -> str:
         case AppendResponse() | ReadIndexRequest() | ReadIndexResponse():
             return ""
     return ""
+
+
+@cache
+def _numbers(kind: type[Message]) -> tuple[str, ...]:
+    """Which of _NUMBERS a kind of message has."""
+    return tuple(name for name in _NUMBERS if name in kind.__struct_fields__)
 
 
 def _append_fault(message: AppendRequest) -> str:

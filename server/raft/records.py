@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -49,21 +50,26 @@ class Member(msgspec.Struct, frozen=True):
     voter: bool = True
 
 
-class Configuration(msgspec.Struct, frozen=True):
+class Configuration(msgspec.Struct, frozen=True, dict=True):
     """The members, sorted by id, and the cluster's nonce: made at its bootstrap, never changed, and compared on every
-    connection between servers, so that two clusters joined by mistake do not mix."""
+    connection between servers, so that two clusters joined by mistake do not mix. What is asked of it at every message is
+    worked out once."""
 
     members: tuple[Member, ...] = ()
     cluster: str = ""
 
-    @property
+    @cached_property
     def voters(self) -> tuple[str, ...]:
         """The ids that count."""
         return tuple(member.id for member in self.members if member.voter)
 
+    @cached_property
+    def _by_id(self) -> dict[str, Member]:
+        return {member.id: member for member in reversed(self.members)}
+
     def member(self, server: str) -> Member | None:
         """The member with this id."""
-        return next((member for member in self.members if member.id == server), None)
+        return self._by_id.get(server)
 
     def joined_by(self, member: Member) -> Configuration:
         """This configuration with a member added, or changed."""
