@@ -36,6 +36,13 @@ KEYS = {
     "advertise_wan": "advertise_addr_wan",
     "serf_lan_bind": "serf_lan",
     "serf_wan_bind": "serf_wan",
+    "serf_lan_allowed_cidrs": "serf_lan_allowed_cidrs",
+    "serf_wan_allowed_cidrs": "serf_wan_allowed_cidrs",
+    "segment": "segment",
+    "partition": "partition",
+    "read_replica": "read_replica",
+    "non_voting_server": "non_voting_server",
+    "check_output_max_size": "check_output_max_size",
     "domain": "domain",
     "alt_domain": "alt_domain",
     "recursor": "recursors",
@@ -43,6 +50,7 @@ KEYS = {
     "https_port": "ports.https",
     "dns_port": "ports.dns",
     "grpc_port": "ports.grpc",
+    "grpc_tls_port": "ports.grpc_tls",
     "server_port": "ports.server",
     "serf_lan_port": "ports.serf_lan",
     "serf_wan_port": "ports.serf_wan",
@@ -60,9 +68,15 @@ KEYS = {
     "retry_interval": "retry_interval",
     "retry_max": "retry_max",
     "join": "start_join",
+    "join_wan": "start_join_wan",
+    "retry_join_wan": "retry_join_wan",
+    "retry_interval_wan": "retry_interval_wan",
+    "retry_max_wan": "retry_max_wan",
+    "primary_gateway": "primary_gateways",
     "rejoin": "rejoin_after_leave",
     "ui": "ui_config.enabled",
-    "ui_dir": "ui_config.dir",
+    "ui_dir": "ui_dir",
+    "ui_content_path": "ui_content_path",
     "pid_file": "pid_file",
     "allow_write_http_from": "http_config.allow_write_http_from",
     "disable_host_node_id": "disable_host_node_id",
@@ -76,11 +90,16 @@ KEYS = {
 SWITCHES = {
     "server", "bootstrap", "log_json", "syslog", "enable_script_checks", "enable_local_script_checks", "rejoin", "ui",
     "disable_host_node_id", "disable_keyring_file", "auto_reload_config",
+    "read_replica", "non_voting_server",
 }  # fmt: skip
-REPEATED = {"recursor", "retry_join", "join", "allow_write_http_from"}
+REPEATED = {
+    "recursor", "retry_join", "join", "allow_write_http_from", "join_wan", "retry_join_wan", "primary_gateway",
+    "serf_lan_allowed_cidrs", "serf_wan_allowed_cidrs",
+}  # fmt: skip
 NUMBERS = {
     "bootstrap_expect", "http_port", "https_port", "dns_port", "grpc_port", "server_port", "serf_lan_port",
     "serf_wan_port", "log_rotate_bytes", "log_rotate_max_files", "retry_max", "protocol", "raft_protocol",
+    "retry_max_wan", "grpc_tls_port", "check_output_max_size",
 }  # fmt: skip
 HELP = {
     "node": "Name of this node. Default: the host name.",
@@ -99,7 +118,7 @@ HELP = {
 
 def _config_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     for name in sorted(KEYS, reverse=True):
-        option = f"--{name.replace('_', '-')}"
+        option = "--check_output_max_size" if name == "check_output_max_size" else f"--{name.replace('_', '-')}"
         text = HELP.get(name, f"As `{KEYS[name]}` in a file.")
         if name in SWITCHES:
             function = flag(option, name, is_flag=True, default=None, help=text)(function)
@@ -111,21 +130,25 @@ def _config_flags(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @make_command("agent", examples=EXAMPLES)
 @flag("--dev", is_flag=True, help="One agent with server, in memory, on loopback: to try things.")
-@flag("--config-file", multiple=True, help="A file to read, .hcl or .json; may be repeated.")
-@flag("--config-dir", multiple=True, help="A folder whose .hcl and .json files are read in order; may be repeated.")
+@flag(
+    "--config-file",
+    "--config-dir",
+    "config_paths",
+    multiple=True,
+    help="A file to read, or a folder whose .hcl and .json files are read in order; may be repeated.",
+)
 @flag(
     "--config-format",
     type=click.Choice(["hcl", "json"]),
-    help="Taken for the sake of scripts: a file's format is told by its ending, else by its first character.",
+    help="Read every file of a folder, whatever its ending; HCL and JSON are told apart by what is in them.",
 )
 @flag("--hcl", multiple=True, help="A piece of configuration, as in a file; may be repeated.")
-@flag("--node-meta", multiple=True, metavar="KEY=VALUE", help="Metadata of this node; may be repeated.")
+@flag("--node-meta", multiple=True, metavar="KEY:VALUE", help="Metadata of this node; may be repeated.")
 @_config_flags
 def command(
     dev: bool,
-    config_file: tuple[str, ...],
-    config_dir: tuple[str, ...],
-    config_format: str | None,  # noqa: ARG001 - said in its help
+    config_paths: tuple[str, ...],
+    config_format: str | None,
     hcl: tuple[str, ...],
     node_meta: tuple[str, ...],
     **settings: Any,
@@ -138,7 +161,7 @@ def command(
     flags = given_flags(dev, node_meta, settings)
 
     def load() -> AgentConfig:
-        return build(config_file, config_dir, flags, hcl=hcl)
+        return build(config_paths, (), flags, hcl=hcl, any_ending=config_format is not None)
 
     try:
         config = load()
@@ -154,8 +177,15 @@ def given_flags(dev: bool, node_meta: tuple[str, ...], settings: dict[str, Any])
         if value not in (None, ()):
             given[KEYS[name]] = list(value) if isinstance(value, tuple) else value
     if node_meta:
-        given["node_meta"] = {key: value for key, _, value in (pair.partition("=") for pair in node_meta)}
+        given["node_meta"] = dict(_pair(text) for text in node_meta)
     return given
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """`key:value`, as Consul has it, or `key=value`: what comes first counts."""
+    separator = min((mark for mark in ":=" if mark in text), key=text.index, default=":")
+    key, _, value = text.partition(separator)
+    return key, value
 
 
 def run_agent(config: Any, load: Callable[[], Any]) -> int:
@@ -166,8 +196,13 @@ def run_agent(config: Any, load: Callable[[], Any]) -> int:
     from chowk.core.errors import ChowkError
     from chowk.core.runtime import logging
     from chowk.core.runtime.limits import raise_open_files
+    from chowk.core.runtime.log_copies import copied_standard_error
 
     raise_open_files()  # the children inherit it
+    try:
+        copies = _log_copies(config)
+    except OSError as error:
+        raise Failure(f"cannot log to {error.filename or 'syslog'}: {error.strerror}") from None
     logging.configure(config.log_level, json=config.log_json, process="agent")
 
     async def serve() -> int:
@@ -191,8 +226,28 @@ def run_agent(config: Any, load: Callable[[], Any]) -> int:
             click.echo(f"Error: {agent.failure}", err=True)
         return 1 if agent.failure else 0
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with copied_standard_error(copies), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())
+
+
+def _log_copies(config: Any) -> list[Any]:
+    """Where the log goes besides standard error. OSError when that cannot be."""
+    from chowk.core.runtime.log_copies import LogFile, Syslog
+
+    copies: list[Any] = []
+    rotation = config.log_rotation
+    if config.log_file:
+        copies.append(
+            LogFile(
+                config.log_file,
+                bytes_max=rotation.bytes_max,
+                duration_s=rotation.duration_s,
+                files_max=rotation.files_max,
+            )
+        )
+    if config.syslog_facility:
+        copies.append(Syslog(config.syslog_facility))
+    return copies
 
 
 def _banner(config: Any, places: dict[str, str]) -> str:

@@ -76,6 +76,14 @@ class Command(click.Command):
         except click.UsageError as error:
             raise self._misuse(error.format_message(), info_name, parent) from None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Called by click; knows Go's `-flag=true` and `-flag=false` of a switch too."""
+        args, refused = _without_values(args, self.params)
+        rest = super().parse_args(ctx, args)
+        for name in refused:
+            ctx.params[name] = False
+        return rest
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Failure with this command's `error_code`."""
         try:
@@ -107,6 +115,37 @@ class Command(click.Command):
         written = [arg.split("=", 1)[0] for arg in args if arg.startswith("-") and len(arg) > 1]
         name = next((arg for arg in written if arg.lstrip("-") not in {*known, "h", "help"}), found)
         return f"no such flag: {name}{_nearest(name.lstrip('-'), known, '-')}"
+
+
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+
+
+def _without_values(args: list[str], params: Sequence[click.Parameter]) -> tuple[list[str], set[str]]:
+    """`-dev=true` as `-dev`, and without the switches that are false at last, whose parameters are named."""
+    switches = {
+        spelling: param.name
+        for param in params
+        if isinstance(param, click.Option) and param.is_flag and param.expose_value and param.name
+        for name in param.opts
+        for spelling in (name, *_single_dashed([name]))
+    }
+    kept: list[str] = []
+    refused: set[str] = set()
+    for position, arg in enumerate(args):
+        if arg == "--":
+            return [*kept, *args[position:]], refused
+        spelling, equals, value = arg.partition("=")
+        name = switches.get(spelling)
+        if name is None or (equals and value not in _TRUE | _FALSE):
+            kept.append(arg)
+        elif equals and value in _FALSE:
+            kept = [one for one in kept if switches.get(one) != name]
+            refused.add(name)
+        else:
+            kept.append(spelling)
+            refused.discard(name)
+    return kept, refused
 
 
 def _swallowed(args: Sequence[str], param: click.Parameter | None) -> str:

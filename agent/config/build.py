@@ -31,8 +31,10 @@ def build(
     hcl: Sequence[str] = (),
     host: Host | None = None,
     fragments: bool = False,
+    any_ending: bool = False,
 ) -> AgentConfig:
-    """The configuration of `files`, then `dirs`, then `flags`, each laid over the ones before.
+    """The configuration of `files`, then `dirs`, then `flags`, each laid over the ones before. A folder among either is
+    read as its *.hcl and *.json files; with `any_ending` as all of its files.
 
     `flags` has the names of the agent's keys, with dots for blocks (`ports.http`), and `dev`; None is a flag not given.
     `hcl` are pieces of configuration given on the command line, laid over the files and under the flags.
@@ -42,7 +44,7 @@ def build(
     reading = Reading(problems)
     whole = Decoded(Position(), "")
     read = []
-    for path, tree in read_all(files, dirs, problems):
+    for path, tree in read_all((*files, *dirs), problems, any_ending=any_ending):
         read.append(path)
         merge(whole, decode(tree, AGENT, reading))
     for text in hcl:

@@ -16,9 +16,11 @@ FILES_MAX = 10_000
 """More files than this in one folder are no configuration."""
 
 
-def read_all(files: Sequence[str], dirs: Sequence[str], problems: Problems) -> Iterator[tuple[str, ObjectNode]]:
-    """The trees of `files`, then of the *.hcl and *.json of each folder in lexical order; problems are noted."""
-    for path in (*files, *(path for folder in dirs for path in _listed(folder, problems))):
+def read_all(paths: Sequence[str], problems: Problems, *, any_ending: bool = False) -> Iterator[tuple[str, ObjectNode]]:
+    """The trees of `paths` in turn; of a folder, of its *.hcl and *.json in lexical order, or of all its files with
+    `any_ending`. Problems are noted."""
+    suffixes = ("",) if any_ending else SUFFIXES
+    for path in _files(paths, suffixes, problems):
         try:
             tree = parse(_text(path), path)
         except ConfigError as error:
@@ -27,12 +29,17 @@ def read_all(files: Sequence[str], dirs: Sequence[str], problems: Problems) -> I
         yield path, tree
 
 
-def _listed(folder: str, problems: Problems) -> Iterator[str]:
+def _files(paths: Sequence[str], suffixes: tuple[str, ...], problems: Problems) -> Iterator[str]:
+    for path in paths:
+        if Path(path).is_dir():
+            yield from _listed(path, suffixes, problems)
+        else:
+            yield path
+
+
+def _listed(folder: str, suffixes: tuple[str, ...], problems: Problems) -> Iterator[str]:
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SUFFIXES) and entry.is_file())
-    except NotADirectoryError:
-        yield folder
-        return
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(suffixes) and entry.is_file())
     except OSError as error:
         problems.add(Position(), f"cannot read the folder {folder}: {error.strerror}")
         return
@@ -47,8 +54,6 @@ def _text(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
             data = file.read(TEXT_CHARS_MAX + 1)
-    except IsADirectoryError:
-        raise ConfigError([Problem(Position(), f"{path} is a folder: give it as -config-dir")]) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError([Problem(Position(), f"cannot read {path}: {reason}")]) from None

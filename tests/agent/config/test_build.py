@@ -323,10 +323,21 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, data: bytes, message
 
 
 def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the folder"):
+    with pytest.raises(ConfigError, match=r"cannot read .*none"):
         build([], [str(tmp_path / "none")], {"dev": True}, host=HOST)
-    with pytest.raises(ConfigError, match="is a folder: give it as -config-dir"):
-        build([str(tmp_path)], [], {"dev": True}, host=HOST)
+
+
+def test_files_and_folders_are_read_in_the_order_they_are_given(tmp_path: Path) -> None:
+    write(tmp_path, {"d/a.hcl": 'log_level = "warn" datacenter = "a"', "b.hcl": 'log_level = "debug"'})
+    config = build([str(tmp_path / "d"), str(tmp_path / "b.hcl")], [], {"dev": True}, host=HOST)
+    assert (config.log_level, config.datacenter) == ("debug", "a")
+
+
+def test_only_with_a_format_are_files_of_other_endings_read(tmp_path: Path) -> None:
+    write(tmp_path, {"a.conf": '{"datacenter": "a"}', "b": 'log_level = "warn"'})
+    for any_ending, found in ((True, ("a", "warn")), (False, ("dc1", "info"))):
+        config = build([str(tmp_path)], [], {"dev": True}, host=HOST, any_ending=any_ending)
+        assert (config.datacenter, config.log_level) == found
 
 
 def test_a_wrong_flag_is_told_by_its_key() -> None:
