@@ -14,6 +14,7 @@ DISABLED: Final = "ACL support disabled"
 
 
 async def _refuse(_request: ApiRequest) -> web.Response:
+    """Access control is off: 401 for everything."""
     raise HttpError(401, DISABLED)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -26,6 +27,9 @@ log = structlog.get_logger("chowk.http")
 FRAMING: Final = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "connection"})
 """Headers that say what the body is; `http_config.response_headers` does not change them."""
 
+ANY_PART: Final = re.compile(r"\{(\w+):\.([*+])\}")
+"""A part of a path that takes any name: any character is in it, a line's end too."""
+
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -34,7 +38,7 @@ def make_app(context: ApiContext, routes: Sequence[Route] = ROUTES) -> web.Appli
     app = web.Application(middlewares=[_edge])
     app[CONTEXT] = context
     for path, rows in _by_path(routes).items():
-        resource = app.router.add_resource(path)
+        resource = app.router.add_resource(ANY_PART.sub(r"{\1:(?s:.\2)}", path))
         methods = sorted({*rows, *(["HEAD"] if "GET" in rows else [])})
         for method, row in rows.items():
             resource.add_route(method, _adapt(context, row))

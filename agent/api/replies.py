@@ -42,8 +42,8 @@ def missing_reply(text: str, meta: QueryMeta) -> web.Response:
 
 
 def empty_reply() -> web.Response:
-    """200 without a body, as Consul answers most agent PUTs."""
-    return web.Response(body=b"", content_type="application/json")
+    """200 without a body, as Consul answers most agent PUTs; nothing that is empty says it is JSON."""
+    return web.Response(text="", content_type="text/plain", charset="utf-8")
 
 
 def set_meta(response: web.StreamResponse, meta: QueryMeta) -> None:

@@ -25,6 +25,7 @@ from chowk.agent.api import (
     intentions,
     keyring,
     kv,
+    openapi,
     operator,
     prepared_queries,
     registration,
@@ -63,4 +64,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     *txn.ROUTES,
     *prepared_queries.ROUTES,
     *acl.ROUTES,
+    *openapi.ROUTES,
 )
