@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import re
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import dnslib
 import pytest
 
 from harness.agent import AgentProcess
+from harness.dig import dig
 from harness.mesh import sidecar_ports
 from harness.waiting import eventually
 
-SECTION = re.compile(r"^;; (\w+) SECTION:\n((?:.+\n)*)", re.MULTILINE)
 FOREIGN = {"www.example.test.": "192.0.2.7", "db.example.test.": "192.0.2.8"}
 MANY = 40
 TRANSPORTS = pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
@@ -61,36 +59,6 @@ class Resolver:
             elif name not in FOREIGN:
                 reply.header.rcode = dnslib.RCODE.NXDOMAIN
             self._socket.sendto(reply.pack(), client)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What dig understood: the status, the flags, and the lines of each section as (name, type, data)."""
-
-    status: str
-    flags: set[str]
-    size: int
-    sections: dict[str, list[tuple[str, str, str]]] = field(default_factory=dict)
-
-    def data(self, section: str = "ANSWER", kind: str = "") -> list[str]:
-        """The data of a section's records, sorted."""
-        return sorted(data for _name, found, data in self.sections.get(section, []) if kind in ("", found))
-
-
-def dig(agent: AgentProcess, *arguments: str) -> Reply:
-    command = ["dig", "@127.0.0.1", "-p", str(agent.dns_port), "+tries=1", "+time=5", "+ignore", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    text = done.stdout
-    head = re.search(r"status: (\w+)", text)
-    flags = re.search(r";; flags: ([a-z ]*);", text)
-    size = re.search(r"MSG SIZE\s+rcvd: (\d+)", text)
-    assert head is not None, text + done.stderr
-    assert flags is not None
-    sections = {
-        name: [(row[0], row[3], row[4]) for line in lines.splitlines() if len(row := line.split(None, 4)) == 5]
-        for name, lines in SECTION.findall(text)
-    }
-    return Reply(head[1], set(flags[1].split()), int(size[1]) if size else 0, sections)
 
 
 def configuration(recursor: int) -> str:
