@@ -28,6 +28,9 @@ TABLE_NAMES: Final = {
     "kv-floor": "Tombstone",
     "kv-delays": "LockDelay",
     "kv-sessions": "Session",
+    "prepared-queries": "PreparedQuery",
+    "outcomes": "TransactionResult",
+    "coordinates": "Coordinate",
 }
 """What people know the tables of a state by."""
 

@@ -40,6 +40,7 @@ def test_saved_inspected_and_restored(scene: Scene, tmp_path: Path) -> None:
     file.parent.mkdir()
 
     async def body(cli: Cli, api: Api) -> None:
+        made = await api.ask("POST", "/v1/query", json={"Name": "q", "Service": {"Service": "web"}})
         code, out, err = await cli("snapshot", "save", str(file))
         assert (code, err) == (0, ""), err
         assert out.startswith("Saved and verified snapshot to index ")
@@ -50,12 +51,15 @@ def test_saved_inspected_and_restored(scene: Scene, tmp_path: Path) -> None:
         assert [line[0] for line in lines[:5]] == ["ID", "Size", "Index", "Term", "Version"]
         assert ["Type", "Count", "Size"] in lines
         assert [line[:2] for line in lines if line[:1] == ["Node"]] == [["Node", "1"]]
+        assert [line[:2] for line in lines if line[:1] == ["PreparedQuery"]] == [["PreparedQuery", "1"]]
         code, out, _err = await cli("snapshot", "inspect", "-format=json", str(file))
         assert json.loads(out)["Meta"]["Version"] == 1
         await api.put("/v1/catalog/register", {"Node": "two", "Address": "127.0.0.1"})
+        await api.ask("DELETE", f"/v1/query/{made.json()['ID']}")
         code, out, _err = await cli("snapshot", "restore", str(file))
         assert (code, out.splitlines()[-1]) == (0, "Restored snapshot")
         assert [node["Node"] for node in (await api.get("/v1/catalog/nodes")).json()] == ["one"]
+        assert (await api.get("/v1/query/q/execute")).status == 200
 
     scene(body)
 
