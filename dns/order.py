@@ -22,7 +22,9 @@ def turns(entries: Sequence[Entry]) -> int:
 
 def turns_of(answer: Answer) -> int:
     """How many replies to keep ready: orders of all entries, or draws where there are more than a reply holds."""
-    return 1 if answer.in_order and not answer.left_out else turns(answer.entries)
+    if answer.left_out:
+        return TURNS_MAX
+    return 1 if answer.in_order else turns(answer.entries)
 
 
 def shuffle(entries: Sequence[Entry], rng: random.Random) -> list[Entry]:

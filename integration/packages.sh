@@ -3,7 +3,7 @@
 set -eu
 # What is looked for (a command, or a file) and the package that has it.
 declare -A package_of=(
-  [dig]=dnsutils [curl]=curl [ip]=iproute2 [faketime]=faketime
+  [dig]=dnsutils [kdig]=knot-dnsutils [curl]=curl [ip]=iproute2 [faketime]=faketime
   [haproxy]=haproxy [promtool]=prometheus [victoria-metrics]=victoria-metrics
   [crypt-xordataexchange]=golang-github-xordataexchange-crypt
   [/usr/lib/python3/dist-packages/consul/std.py]=python3-consul2

@@ -33,8 +33,8 @@ def dig(agent: AgentProcess, *arguments: str, program: str = "dig") -> Reply:
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     text = done.stdout
     head = re.search(r"status: (\w+)", text)
-    flags = re.search(r";; flags: ([a-z ]*);", text)
-    size = re.search(r"MSG SIZE\s+rcvd: (\d+)", text)
+    flags = re.search(r";; [Ff]lags: ([a-z ]*);", text)
+    size = re.search(r"(?:MSG SIZE\s+rcvd:|;; Received) (\d+)", text)
     assert head is not None, text + done.stderr
     assert flags is not None
     sections = {

@@ -404,3 +404,14 @@ def test_no_query_crashes_it(raw: bytes) -> None:
 @given(queries(), st.integers(0, 200), st.binary(min_size=1, max_size=4))
 def test_no_damage_to_a_query_crashes_it(raw: bytes, at: int, junk: bytes) -> None:
     survives(raw[:at] + junk + raw[at + len(junk) :])
+
+
+@pytest.mark.parametrize("kind", ["A", "SRV"])
+def test_each_turn_of_a_service_too_large_for_a_reply_shows_others(kind: str) -> None:
+    responder = make(crowd(2000))
+    asked = packet("web.service.consul", kind)
+    shown = [frozenset(data(reply(responder, asked))) for _ in range(32)]
+    assert all(len(each) == 3 for each in shown)
+    assert len(frozenset.union(*shown)) >= 40
+    assert shown[:16] == shown[16:]
+    assert responder.stats.cached == 31
