@@ -55,8 +55,9 @@ async def _write(context: ServerContext, write: Write) -> WriteReply:
         query = msgspec.structs.replace(command.query, create_index=0, modify_index=0)
         _check(query)
         command = msgspec.structs.replace(command, query=query)
-        problem = write_problem(context.machine.store, query)
-        if problem:
+        store = context.machine.store
+        problem = write_problem(store, query)
+        if problem and store.sessions.recall(write.client, write.sequence) is None:
             raise InvalidRequest(problem)
     return await context.writes.propose(command, write.client, write.sequence)
 

@@ -1,7 +1,8 @@
 """Txn: several operations at once, all or none.
 
 What is wrong with an operation by itself is told as what fails when it is done: by its position, beside the others'. So a
-transaction that cannot be is never replicated, and its caller sees no difference.
+transaction that cannot be is never replicated, and its caller sees no difference. One that was done before, and could not be
+any more, is told what it was told then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from chowk.core.commands import Transaction
+from chowk.core.commands import Applied, Transaction
 from chowk.core.errors import ChowkError, InvalidRequest, OutcomeUnknown, TooLarge
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.kv import FLAGS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX
@@ -60,10 +61,14 @@ async def _apply(context: ServerContext, write: Write) -> OutcomeReply:
     if not isinstance(command, Transaction):
         raise InvalidRequest("a transaction was expected")
     store = context.machine.store
-    operations, errors = _checked(store, command.operations, context.options.datacenter)
-    if errors:
-        return OutcomeReply(index=max(1, store.index), outcome=Outcome(errors=errors))
-    result = await context.writes.apply(Transaction(operations=operations), write.client, write.sequence)
+    known = store.sessions.recall(write.client, write.sequence)
+    if isinstance(known, Applied):
+        result = store.outcomes.recall(write.client, write.sequence, known)
+    else:
+        operations, errors = _checked(store, command.operations, context.options.datacenter)
+        if errors:
+            return OutcomeReply(index=max(1, store.index), outcome=Outcome(errors=errors))
+        result = await context.writes.apply(Transaction(operations=operations), write.client, write.sequence)
     if not isinstance(result.value, Outcome):
         raise OutcomeUnknown(NO_LONGER_KNOWN.format("done" if result.ok else "refused", result.index))
     return OutcomeReply(index=result.index, outcome=result.value)

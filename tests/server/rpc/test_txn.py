@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from chowk.core.commands import DeletePreparedQuery, PutKey, SetPreparedQuery, Transaction
+from chowk.core.commands import DeletePreparedQuery, PutKey, Register, SetPreparedQuery, Transaction
 from chowk.core.errors import InternalError, InvalidRequest, OutcomeUnknown, TooLarge
 from chowk.core.query_requests import QUERY_READ, QUERY_WRITE
-from chowk.core.records.check import HealthCheck
+from chowk.core.records.check import PASSING, SERF_HEALTH_ID, HealthCheck
 from chowk.core.records.kv import VALUE_BYTES_MAX
 from chowk.core.records.node import Node
 from chowk.core.records.operation import CheckOperation, KeyOperation, NodeOperation, ServiceOperation
 from chowk.core.records.prepared_query import PreparedQuery, QueryService
 from chowk.core.records.service import NodeService
-from chowk.core.requests import QueryOptions, Read, Write
+from chowk.core.requests import CATALOG_WRITE, QueryOptions, Read, Write
 from chowk.core.txn_requests import TXN_APPLY, TXN_READ, OutcomeReply, TransactionQuery
 from chowk.server.state import outcomes
 from support.server_rig import Rig, running_server
@@ -52,6 +53,27 @@ def test_the_same_write_sent_again_is_done_once_and_told_again(tmp_path: Path) -
         assert await send(rig, 2, key("cas", value=b"2")) == lost
         assert [error.what for error in lost.outcome.errors] == ['failed to set key "k", index is stale']
         assert rig.machine.store.kv.entries[b"k"].value == b"3"
+
+    with_server(tmp_path, body)
+
+
+def test_what_was_done_and_could_not_be_any_more_is_told_as_it_was(tmp_path: Path) -> None:
+    async def body(rig: Rig) -> None:
+        taken = NodeOperation(verb="set", node=Node(node="n", id=ID, address="127.0.0.1"))
+        first = await send(rig, 1, taken)
+        other = Node(node="n", id=ID.replace("1", "2"), address="127.0.0.2")
+        alive = HealthCheck(node="n", check_id=SERF_HEALTH_ID, status=PASSING)
+        await rig.write(CATALOG_WRITE, Register(node=other, checks=(alive,)))
+        assert await send(rig, 1, taken) == first
+        [error] = (await send(rig, 2, taken)).outcome.errors
+        assert "is reserved by node" in error.what
+
+        query = PreparedQuery(id=ID, name="q", service=QueryService(service="web"))
+        made = Write(command=SetPreparedQuery(query=query), client="me", sequence=3)
+        first_query = await rig.call(QUERY_WRITE, made)
+        await rig.write(QUERY_WRITE, DeletePreparedQuery(id=ID))
+        await rig.write(QUERY_WRITE, SetPreparedQuery(query=msgspec.structs.replace(query, id=ID.replace("1", "3"))))
+        assert await rig.call(QUERY_WRITE, made) == first_query
 
     with_server(tmp_path, body)
 
