@@ -5,19 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from chowk.core.runtime import logging
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 def test_a_line_in_json_says_what_when_and_which_process() -> None:
