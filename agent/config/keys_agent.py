@@ -238,7 +238,7 @@ AGENT = Schema(
         Key("rejoin_after_leave", Flag(), "Join the known members again also after a leave", "false"),
         Key("reconnect_timeout", Duration(minimum_s=1.0), "When a failed or left member is forgotten", "72h"),
         Key("raft_snapshot_threshold", Whole(minimum=16), "Entries of the log between two snapshots", "16384"),
-        Key("raft_snapshot_interval", Duration(), "Time between two snapshots, but for 131072 entries or 64 MB of log", "30s"),
+        Key("raft_snapshot_interval", Duration(), "Time between two snapshots, but for 131072 entries or 64 MB", "30s"),
         Key("raft_trailing_logs", Whole(), "Entries kept behind a snapshot, for servers a little behind", "10240"),
         Key("watches", Blocks(WATCH), "What to watch, and what to run at each change", "[]", reload=True),
         Key("gossip_lan", Block(GOSSIP), "Gossip's timing", "{}"),

@@ -23,10 +23,6 @@ class WritableFile(Protocol):
         """Make what was written durable."""
         ...
 
-    def write_durably(self, data: bytes) -> None:
-        """Append all of `data` and make it durable; what was written before must be."""
-        ...
-
     def truncate(self, size: int) -> None:
         """Cut the file to `size` bytes."""
         ...
@@ -105,17 +101,6 @@ class DiskFile:
     def sync(self) -> None:
         """Make what was written durable; its length is part of that, times are not."""
         os.fdatasync(self._descriptor)
-
-    def write_durably(self, data: bytes) -> None:
-        """As `write` and `sync`, in one system call where there is one (pwritev2(2)): between two, the thread would wait for
-        the interpreter's lock, and the disk for the thread."""
-        if not hasattr(os, "RWF_DSYNC"):
-            self.write(data)
-            self.sync()
-            return
-        rest = memoryview(data)
-        while rest:  # the offset does not count: O_APPEND
-            rest = rest[os.pwritev(self._descriptor, (rest,), 0, os.RWF_DSYNC) :]
 
     def truncate(self, size: int) -> None:
         """Cut the file to `size` bytes."""

@@ -129,7 +129,9 @@ class SegmentLog:
             self._begin_segment(entries[0].index)
         last = self._segments[-1]
         data = segment.frame(entries, last.salt)
-        self._open_file().write_durably(data)
+        file = self._open_file()
+        file.write(data)
+        file.sync()
         last.size += len(data)
         self._last_index = entries[-1].index
         last.last_index = max(last.last_index, self._last_index)

@@ -34,10 +34,6 @@ class FailingFile(DiskFile):
             raise OSError(FailingFile.fail_with, "told to fail")
         super().sync()
 
-    def write_durably(self, data: bytes) -> None:
-        self.write(data)
-        self.sync()
-
 
 class FailingDisk(Disk):
     def create(self, path: Path) -> FailingFile:

@@ -89,10 +89,6 @@ class CrashingFile:
     def sync(self) -> None:
         self._disk.step(self._sync)
 
-    def write_durably(self, data: bytes) -> None:
-        self.write(data)
-        self.sync()
-
     def _sync(self) -> None:
         self._inode.durable = bytes(self._inode.cached)
 

@@ -190,10 +190,6 @@ class FullFile(DiskFile):
         self.disk.step()
         super().sync()
 
-    def write_durably(self, data: bytes) -> None:
-        self.write(data)
-        self.sync()
-
 
 class FullDisk(Disk):
     """Full after so many writes and syncs."""
