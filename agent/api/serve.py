@@ -6,13 +6,14 @@ import asyncio
 import logging
 import resource
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from chowk.agent.api.connections import CONNECTIONS_MAX, KEEPALIVE_S, ConnectionGuard, Shortcut
 from chowk.agent.api.context import CONTEXT
+from chowk.agent.api.protocol import ApiProtocol
 from chowk.agent.api.quick_gets import QuickGets
 from chowk.agent.api.quick_puts import QuickPuts
 from chowk.core.runtime.loop_lag import LoopLag
@@ -22,16 +23,7 @@ CLOSE_S: Final = 0.5
 """How long requests under way may take to end when the server closes; blocking ones are then cut off."""
 
 
-class _Garbled(logging.Filter):
-    """Drops what aiohttp says of requests that are not HTTP: the peer is told 400, and must not fill our log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
-
-
 _log = logging.getLogger("chowk.http.protocol")
-_log.addFilter(_Garbled())
 
 
 def _connections_max() -> int:
@@ -57,17 +49,15 @@ class ApiServer:
         self._lag = LoopLag()
         context.lag = self._lag.tally
         self._limit = lambda: context.config().limits.http_max_conns_per_client
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_log,
-            handler_cancellation=True,
-            auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_S,
-            shutdown_timeout=CLOSE_S,
-            max_line_size=limit,
-            max_field_size=limit,
-        )
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "logger": _log,
+            "auto_decompress": False,
+            "keepalive_timeout": KEEPALIVE_S,
+            "max_line_size": limit,
+            "max_field_size": limit,
+        }
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=CLOSE_S, **self._options)
 
     @property
     def port(self) -> int:
@@ -87,10 +77,9 @@ class ApiServer:
             await self._runner.setup()
             if self._runner.server is None:
                 raise RuntimeError("the application did not start")
-            self._guard = ConnectionGuard(
-                self._runner.server, self._limit, total=_connections_max(), shortcut=self._shortcut
-            )
             loop = asyncio.get_running_loop()
+            make = partial(ApiProtocol, self._runner.server, loop=loop, **self._options)
+            self._guard = ConnectionGuard(make, self._limit, total=_connections_max(), shortcut=self._shortcut)
             self._servers = [await loop.create_server(self._guard.accept, sock=sock) for sock in sockets]
             self._lag.start()
             self._forget = self._context.client.on_connect(self._context.known.clear)

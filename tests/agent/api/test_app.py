@@ -301,10 +301,37 @@ def test_heads_over_the_limit_and_garbage_are_refused_and_harm_nobody(
                 answer = await asyncio.wait_for(reader.read(65536), 5)
             except ConnectionError:
                 answer = b""
-            assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 431")), answer[:80]
+            assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 431", b"HTTP/1.0 431")), answer[:80]
             writer.close()
         assert (await api.get("/v1/echo/a")).status == 200
         assert not caplog.records
+
+    with_api(tmp_path, body, routes=ECHO)
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "text"),
+    [
+        (b"GET /v1/echo/a HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 20_000, b"431", b"head is too large"),
+        (b"GET /v1/echo/" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x", b"431", b"head is too large"),
+        (b"GET /v1/echo/a HTTP/1.1\r\nHost: x\r\nContent-Length: -5", b"400", b"no HTTP request"),
+        (b"NONSENSE", b"400", b"no HTTP request"),
+    ],
+)
+def test_what_cannot_be_read_is_answered_in_our_words_and_the_connection_ends(
+    tmp_path: Path, head: bytes, status: bytes, text: bytes
+) -> None:
+    async def body(api: Api) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.http.port)
+        writer.write(b"GET /v1/echo/first HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"GET first  0")
+        writer.write(head + b"\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.split()[1] == status
+        assert text in answer
+        assert b"\r\nServer: chowk\r\n" in answer
+        assert b"aiohttp" not in answer
+        writer.close()
 
     with_api(tmp_path, body, routes=ECHO)
 
