@@ -8,18 +8,20 @@ take on it is aiohttp's, so that the two never share the order of answers, or a 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, cast
 
+from chowk.agent.api.deadlines import Deadlines
 from chowk.core.runtime.tasks import TaskOwner
 
 CONNECTIONS_MAX: Final = 16_384
 FIRST_REQUEST_S: Final = 10.0
 KEEPALIVE_S: Final = 120.0
 """How long a connection may say nothing after an answer."""
+QUIET_STEP_S: Final = 1.0
 REFUSED_S: Final = 0.5
 """How long a refused client may take to read that it was."""
 UNREAD_BYTES: Final = 16 * 1024
@@ -38,6 +40,9 @@ _REFUSAL: Final = (
 
 Out = Sequence[bytes]
 """The bytes of an answer, in one piece or more."""
+Write = Callable[[asyncio.Future[Any]], Out | Coroutine[Any, Any, Out]]
+_CONTEXT: Final = contextvars.copy_context()
+"""One for all callbacks: of its own each would have a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Waiting:
     client is gone."""
 
     future: asyncio.Future[Any]
-    write: Callable[[asyncio.Future[Any]], Out | Coroutine[Any, Any, Out]]
+    write: Write
 
 
 Shortcut = Callable[[bytes], Coroutine[Any, Any, bytes] | Waiting | None]
@@ -73,6 +78,7 @@ class ConnectionGuard:
         self.slow_s = slow_s
         self.shortcut = shortcut
         self.tasks = TaskOwner("http")
+        self.quiet: Deadlines[_Guarded, None] = Deadlines(QUIET_STEP_S, lambda connection, _: connection.look())
         self._total = total
         self._limit = limit
         self._open: Counter[str] = Counter()
@@ -115,6 +121,11 @@ class ConnectionGuard:
 class _Guarded(asyncio.Protocol):
     """Stands before aiohttp's protocol, which is made when there is something for it."""
 
+    __slots__ = (
+        "_answered_s", "_answering", "_client", "_deaf", "_early", "_full", "_guard", "_inner", "_reading", "_refused",
+        "_silence", "_slot", "_tail", "_transport", "_unread", "_write_answer",
+    )  # fmt: skip
+
     def __init__(self, guard: ConnectionGuard) -> None:
         self._guard = guard
         self._inner: asyncio.Protocol | None = None
@@ -124,6 +135,8 @@ class _Guarded(asyncio.Protocol):
         self._silence: asyncio.TimerHandle | None = None
         self._tail = b""
         self._answering: asyncio.Future[Any] | None = None
+        self._write_answer: Write = _no_answer
+        self._slot = 0
         self._early = b""
         self._deaf = False
         self._full = False
@@ -141,7 +154,8 @@ class _Guarded(asyncio.Protocol):
         if not self._guard.enter(self._client, stream):
             self._refused = True
             stream.write(_REFUSAL)
-            stream.write_eof()  # closing at once, with its request unread, would reset what we said
+            if stream.can_write_eof():  # over TLS it cannot
+                stream.write_eof()  # closing at once, with its request unread, would reset what we said
             self._silence = loop.call_later(REFUSED_S, stream.abort)
             return
         self._silence = loop.call_later(self._guard.head_s, stream.abort)
@@ -165,7 +179,8 @@ class _Guarded(asyncio.Protocol):
                 self._end_silence()
             if isinstance(answer, Waiting):
                 self._answering = answer.future
-                answer.future.add_done_callback(partial(self._answered, answer))
+                self._write_answer = answer.write
+                answer.future.add_done_callback(self._answered, context=_CONTEXT)
             else:
                 self._answering = self._guard.tasks.spawn(self._write(answer), "answer")
 
@@ -187,15 +202,18 @@ class _Guarded(asyncio.Protocol):
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
+        if self._slot:
+            self._guard.quiet.remove(self, self._slot)
+            self._slot = 0
 
     # --- the shortcut
 
-    def _answered(self, answer: Waiting, future: asyncio.Future[Any]) -> None:
+    def _answered(self, future: asyncio.Future[Any]) -> None:
         transport = cast(asyncio.Transport, self._transport)
         if future.cancelled():
             transport.close()  # the client is gone, or we are going
             return
-        out = answer.write(future)
+        out = self._write_answer(future)
         if isinstance(out, Coroutine):
             if self._guard.shortcut is None:
                 out.close()
@@ -218,10 +236,9 @@ class _Guarded(asyncio.Protocol):
             transport.write(out[0])
         else:
             transport.writelines(out)
-        loop = asyncio.get_running_loop()
-        self._answered_s = loop.time()
-        if self._silence is None:
-            self._silence = loop.call_later(KEEPALIVE_S, self._look)
+        self._answered_s = asyncio.get_running_loop().time()
+        if not self._slot:
+            self._slot = self._guard.quiet.add(self, None, KEEPALIVE_S)
         if self._reading is None and transport.get_write_buffer_size():
             self._expect_reading()
         self._take_early()
@@ -241,12 +258,13 @@ class _Guarded(asyncio.Protocol):
             self._deaf = True
             cast(asyncio.Transport, self._transport).pause_reading()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Close the connection when it has said nothing for KEEPALIVE_S; look again when it may have."""
-        loop = asyncio.get_running_loop()
-        left_s = KEEPALIVE_S if self._answering is not None else self._answered_s + KEEPALIVE_S - loop.time()
+        self._slot = 0
+        quiet_s = asyncio.get_running_loop().time() - self._answered_s
+        left_s = KEEPALIVE_S if self._answering is not None else KEEPALIVE_S - quiet_s
         if left_s > 0:
-            self._silence = loop.call_later(left_s, self._look)
+            self._slot = self._guard.quiet.add(self, None, left_s)
         else:
             cast(asyncio.Transport, self._transport).close()
 
@@ -300,3 +318,7 @@ class _Guarded(asyncio.Protocol):
             self._guard.leave(self._client, self._transport)
         if self._inner is not None:
             self._inner.connection_lost(exc)
+
+
+def _no_answer(_future: asyncio.Future[Any]) -> Out:
+    return ()

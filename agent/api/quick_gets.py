@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -44,6 +45,7 @@ JOIN_BYTES: Final = 16 * 1024
 JSON: Final = "application/json"
 
 Out = tuple[bytes, ...]
+Write = Callable[[asyncio.Future[Any]], Out | Coroutine[Any, Any, Out]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class QuickGets:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._heads = Heads(context.clock)
-        self._plans: dict[bytes, _Plan] = {}
+        self._plans: dict[bytes, tuple[_Plan, Write]] = {}
         self._config: AgentConfig | None = None
         self._last: tuple[_Plan, Any, str, Out] | None = None
 
@@ -72,15 +74,15 @@ class QuickGets:
         if config is not self._config:
             self._config = config
             self._plans.clear()
-        plan = self._plans.get(data)
-        if plan is None:
+        known = self._plans.get(data)
+        if known is None:
             plan = self._plan(data, config)
             if plan is None:
                 return None
             if len(self._plans) >= PLANS_MAX:
                 self._plans.clear()
-            self._plans[data] = plan
-        return Waiting(plan.ask(), lambda future: self._write(plan, future))
+            known = self._plans[data] = (plan, partial(self._write, plan))
+        return Waiting(known[0].ask(), known[1])
 
     def _plan(self, data: bytes, config: AgentConfig) -> _Plan | None:
         head = HEAD.match(data, 0, HEAD_BYTES_MAX)

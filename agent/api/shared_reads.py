@@ -11,6 +11,7 @@ Bound: what waits here is as many requests as there are connections (`connection
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
@@ -20,6 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from chowk.agent.api.deadlines import Deadlines
 from chowk.agent.client.pool import RPC_HOLD_S, TIMEOUT_S
 from chowk.core.errors import ChowkError
 from chowk.core.requests import STALE, QueryMeta, QueryOptions
@@ -35,6 +37,13 @@ JOIN_S: Final = 0.05
 """Who comes later than this after a read was sent does not wait for its end: that one may hang."""
 
 SHARED_WAIT_S: Final = 600.0
+
+STEP_S: Final = 0.5
+LONG_S: Final = 10.0
+"""A wait that is longer may end a step late: less than its jitter."""
+
+_CONTEXT: Final = contextvars.copy_context()
+"""One for all callbacks: of its own each would have a copy."""
 
 
 class Answered(Protocol):
@@ -62,11 +71,14 @@ class _Lane:
 
 
 class _Watch:
-    """One blocking call. `waiting`: with how many calls were sent when each came, and what ends its wait."""
+    """One blocking call. `waiting`: with how many calls were sent when each came, and what ends its wait (see `_wait`).
+    `left` is told of those who want no answer any more, or have one."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, fetch: Any, left: Callable[[_Watch, asyncio.Future[Any]], None]) -> None:
         self.key = key
-        self.waiting: dict[asyncio.Future[Any], tuple[int, asyncio.TimerHandle]] = {}
+        self.fetch = fetch
+        self.left = partial(left, self)
+        self.waiting: dict[asyncio.Future[Any], tuple[int, int | asyncio.TimerHandle]] = {}
         self.sent = 0
         self.task: asyncio.Task[None] | None = None
 
@@ -81,6 +93,7 @@ class SharedReads:
         self._watches: dict[Key, _Watch] = {}
         self._due: deque[tuple[asyncio.Future[Any], Outcome]] = deque()
         self._answering = False
+        self._ends: Deadlines[asyncio.Future[Any], _Watch] = Deadlines(STEP_S, self._expire)
 
     async def close(self, timeout_s: float = 0.0) -> None:
         """End what is under way; reads that do not block get `timeout_s`."""
@@ -144,38 +157,48 @@ class SharedReads:
         key = (what, msgspec.structs.replace(options, max_wait_s=SHARED_WAIT_S))
         watch = self._watches.get(key)
         if watch is None:
-            watch = self._watches[key] = _Watch(key)
-            watch.task = self._tasks.spawn(self._follow(watch, fetch), "blocking read")
+            watch = self._watches[key] = _Watch(key, fetch, self._left)
+            watch.task = self._tasks.spawn(self._follow(watch), "blocking read")
         wait_s = options.max_wait_s * (1 + self._rng.random() / JITTER_PART)
-        timer = asyncio.get_running_loop().call_later(wait_s, self._expire, watch, future, fetch)
-        watch.waiting[future] = (watch.sent, timer)
-        future.add_done_callback(partial(self._left, watch))
+        if wait_s > LONG_S:
+            end: int | asyncio.TimerHandle = self._ends.add(future, watch, wait_s)
+        else:
+            end = asyncio.get_running_loop().call_later(wait_s, self._expire, future, watch)
+        watch.waiting[future] = (watch.sent, end)
+        future.add_done_callback(watch.left, context=_CONTEXT)
 
-    def _expire(self, watch: _Watch, future: asyncio.Future[Any], fetch: Any) -> None:
+    def _expire(self, future: asyncio.Future[Any], watch: _Watch) -> None:
         """Its time is over: it gets what is there now."""
-        self._left(watch, future)
-        self._join((future,), *watch.key, fetch)
+        if not future.done():
+            self._left(watch, future)
+            self._join((future,), *watch.key, watch.fetch)
 
     def _left(self, watch: _Watch, future: asyncio.Future[Any]) -> None:
         waited = watch.waiting.pop(future, None)
         if waited is not None:
-            waited[1].cancel()
+            self._stop(future, waited[1])
             if not watch.waiting and watch.task is not None:
                 self._forget(watch)
                 watch.task.cancel()
+
+    def _stop(self, future: asyncio.Future[Any], end: int | asyncio.TimerHandle) -> None:
+        if isinstance(end, int):
+            self._ends.remove(future, end)
+        else:
+            end.cancel()
 
     def _forget(self, watch: _Watch) -> None:
         if self._watches.get(watch.key) is watch:
             del self._watches[watch.key]
 
-    async def _follow(self, watch: _Watch, fetch: Any) -> None:
+    async def _follow(self, watch: _Watch) -> None:
         what, options = watch.key
         timeout_s = SHARED_WAIT_S * (1 + 1 / JITTER_PART) + RPC_HOLD_S + TIMEOUT_S
         outcome: Outcome = asyncio.CancelledError()
         try:
             while True:
                 watch.sent += 1
-                outcome = reply = await fetch(options, timeout_s)
+                outcome = reply = await watch.fetch(options, timeout_s)
                 if reply.meta.index != options.min_index:
                     break
         except ChowkError as error:
@@ -189,15 +212,15 @@ class SharedReads:
         finally:
             self._forget(watch)
             waited, watch.waiting = watch.waiting, {}
-            for _sent, timer in waited.values():
-                timer.cancel()
+            for future, (_sent, end) in waited.items():
+                self._stop(future, end)
             # What was sent before somebody came may have been read before, too: that is for a stale read only.
             fresh = isinstance(outcome, BaseException) or options.consistency == STALE
             early = [future for future, (sent, _) in waited.items() if fresh or sent < watch.sent]
             late = [future for future, (sent, _) in waited.items() if not (fresh or sent < watch.sent)]
             self._answer(early, outcome)
             if late:
-                self._join(late, what, options, fetch)
+                self._join(late, what, options, watch.fetch)
 
     # --- answers
 
