@@ -20,6 +20,7 @@ import structlog
 from chowk.agent.api.app import make_app
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.members import own_tags, shown_member
+from chowk.agent.api.secure import BadCertificate
 from chowk.agent.api.serve import ApiServer
 from chowk.agent.checks.scheduler import CheckScheduler
 from chowk.agent.children import Child
@@ -178,11 +179,20 @@ class Agent:
         self.local.load(new.services, new.checks)
         self.checks.reload(self.config.checks_config)
         self.dns.reload(dns_settings(self.config))
+        self._reload_certificate()
         self.syncer.reload(self.config.checks_config.check_update_interval_s)
         await self.watches.reload(new.watches)
         for warning in new.warnings:
             log.warning(warning)
         log.info("configuration reloaded", services=len(new.services), files=len(new.files))
+
+    def _reload_certificate(self) -> None:
+        if self.config.ports.http < 0 and not self.config.https.cert_file:
+            return
+        try:
+            self.http.reload()
+        except BadCertificate as error:
+            log.error("the certificate of HTTPS was not reloaded; the old one stays", error=str(error))
 
     async def leave(self) -> None:
         """Leave the cluster and stop."""
@@ -193,14 +203,17 @@ class Agent:
         config = self.config
         places = {}
         if config.ports.http >= 0:
-            places["HTTP"] = ", ".join(f"{host}:{self.http.port}" for host in config.addresses.http)
+            tcp = [f"{host}:{self.http.port}" for host in config.addresses.http]
+            places["HTTP"] = ", ".join([*tcp, *(f"unix://{path}" for path in config.addresses.http_sockets)])
+        if config.ports.https >= 0 and config.https.cert_file:
+            places["HTTPS"] = ", ".join(f"{host}:{self.http.https_port}" for host in config.addresses.https)
         if config.ports.dns >= 0:
             places["DNS"] = ", ".join(f"{host}:{self.dns.port}" for host in config.addresses.dns)
         return places
 
     def _own_api(self) -> str:
         """The base URL of this agent's HTTP API, for its watches; "" when it has none."""
-        if self.config.ports.http < 0:
+        if self.config.ports.http < 0 or not self.config.addresses.http:
             return ""
         host = self.config.addresses.http[0]
         near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not to bind, to reach what is bound
@@ -240,7 +253,7 @@ class Agent:
 
     async def _start_listeners(self) -> None:
         config = self.config
-        if config.ports.http >= 0:
+        if config.ports.http >= 0 or config.https.cert_file:
             context = ApiContext(
                 config=lambda: self.config,
                 client=self.client,
@@ -292,7 +305,6 @@ class Agent:
             autopilot=config.autopilot,
             rpc_hold_timeout_s=config.rpc_hold_timeout_s,
             reconnect_timeout_s=config.gossip.reconnect_timeout_s,
-            kv_max_value_size=config.limits.kv_max_value_size,
             parent_pid=os.getpid(),
         )
         server = Child("server", "chowk.server.main", lambda: msgspec.to_builtins(options), self._clock)

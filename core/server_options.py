@@ -63,7 +63,6 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     autopilot: Autopilot = Autopilot()
     rpc_hold_timeout_s: float = 7.0
     reconnect_timeout_s: float = 259_200.0
-    kv_max_value_size: int = 524_288
     parent_pid: int = 0
 
 
