@@ -36,6 +36,7 @@ COMMANDS = {
     "rtt": Entry(f"{_ROOM}.rtt", "Estimate the network round-trip time between two nodes."),
     "services": Entry(f"{_ROOM}.services", "Register and deregister services of this agent."),
     "snapshot": Entry(f"{_ROOM}.snapshot", "Save, restore and inspect the state of the servers."),
+    "tls": Entry(f"{_ROOM}.tls", "Make certificates for the HTTPS API."),
     "validate": Entry(f"{_ROOM}.validate", "Check configuration files without running an agent."),
     "version": Entry(f"{_ROOM}.version", "Show the version."),
     "watch": Entry(f"{_ROOM}.watch", "Show a part of the registry, or run a command each time it changes."),
