@@ -9,7 +9,7 @@ from aiohttp import web
 from chowk.agent.api.agent_bodies import decode_check_body, refuse_remote_scripts
 from chowk.agent.api.agent_writes import applied
 from chowk.agent.api.errors import bad_request
-from chowk.agent.api.reads import filtered
+from chowk.agent.api.reads import filtered, kept
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Handler, Route
@@ -27,7 +27,8 @@ class CheckUpdate(Record, frozen=True, kw_only=True):
 async def checks(request: ApiRequest) -> web.Response:
     """All checks by id; `?filter`."""
     records = [entry.check for _id, entry in sorted(request.context.local.checks.items())]
-    return json_reply(request, {check.check_id: check for check in filter(filtered(request, HealthCheck), records)})
+    rows = await kept(records, filtered(request, HealthCheck))
+    return json_reply(request, {check.check_id: check for check in rows})
 
 
 async def register(request: ApiRequest) -> web.Response:

@@ -24,7 +24,7 @@ from chowk.agent.api.agent_writes import applied, asked_enable
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.errors import not_found
 from chowk.agent.api.query import WAIT_DEFAULT_S, WAIT_MAX_S
-from chowk.agent.api.reads import filtered
+from chowk.agent.api.reads import filtered, kept
 from chowk.agent.api.replies import json_reply, text_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
@@ -37,8 +37,8 @@ async def services(request: ApiRequest) -> web.Response:
     context = request.context
     datacenter = context.config().datacenter
     records = [agent_service(entry.service, datacenter) for _id, entry in sorted(context.local.services.items())]
-    kept = filter(filtered(request, AgentService), records)
-    return json_reply(request, {record.id: plain_service(record) for record in kept})
+    rows = await kept(records, filtered(request, AgentService))
+    return json_reply(request, {record.id: plain_service(record) for record in rows})
 
 
 async def service(request: ApiRequest) -> web.Response:

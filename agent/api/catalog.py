@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from aiohttp import web
 
 from chowk.agent.api import instances
 from chowk.agent.api.catalog_service import CatalogService, catalog_service
-from chowk.agent.api.reads import cached, filtered, mark_cached, matches_meta, read, view_meta
+from chowk.agent.api.reads import cached, filtered, kept, mark_cached, matches_meta, read, view_meta
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import ANYONE, Route
@@ -52,11 +52,12 @@ async def nodes(request: ApiRequest) -> web.Response:
     known = await cached(request, Topic(kind=NODES))
     if known is None:
         reply = await read(request, CATALOG_NODES, Read())
-        return json_reply(request, [n for n in reply.nodes if matches_meta(meta, n) and keep(n)], reply.meta)
+        return json_reply(request, [n for n in await kept(reply.nodes, keep) if matches_meta(meta, n)], reply.meta)
     view, hit = known
+    known_of = view_meta(view)  # of the items as they are now: others may be served while the filter is at them
     items = [item.node for _key, item in sorted(view.items.items()) if isinstance(item, NodeItem)]
-    rows = [n for n in items if matches_meta(meta, n) and keep(n)]
-    return mark_cached(json_reply(request, rows, view_meta(view)), view, hit)
+    rows = [n for n in await kept(items, keep) if matches_meta(meta, n)]
+    return mark_cached(json_reply(request, rows, known_of), view, hit)
 
 
 async def services(request: ApiRequest) -> web.Response:
@@ -66,17 +67,19 @@ async def services(request: ApiRequest) -> web.Response:
     if known is not None:
         view, hit = known
         summaries = [item.summary for item in view.items.values() if isinstance(item, SummaryItem)]
-        return mark_cached(json_reply(request, _tags(summaries, keep), view_meta(view)), view, hit)
+        known_of = view_meta(view)
+        return mark_cached(json_reply(request, await _tags(summaries, keep), known_of), view, hit)
     reply = await read(request, CATALOG_SERVICES, Read())
     found: Iterable[ServiceSummary] = reply.services
     if meta:
         found = await _on_nodes(request, meta)
-    return json_reply(request, _tags(found, keep), reply.meta)
+    return json_reply(request, await _tags(found, keep), reply.meta)
 
 
-def _tags(summaries: Iterable[ServiceSummary], keep: Any) -> dict[str, tuple[str, ...]]:
+async def _tags(summaries: Iterable[ServiceSummary], keep: Callable[[ServiceTags], bool]) -> dict[str, tuple[str, ...]]:
     rows = sorted((summary.service, summary.tags) for summary in summaries)
-    return {name: tags for name, tags in rows if keep(ServiceTags(service_name=name, service_tags=tags))}
+    found = await kept([ServiceTags(service_name=name, service_tags=tags) for name, tags in rows], keep)
+    return {row.service_name: row.service_tags for row in found}
 
 
 async def _on_nodes(request: ApiRequest, meta: dict[str, str]) -> list[ServiceSummary]:
@@ -111,7 +114,7 @@ async def connect(request: ApiRequest) -> web.Response:
 async def _instances(request: ApiRequest, *, connect: bool) -> web.Response:
     keep = filtered(request, CatalogService)
     found = await instances.find(request, connect=connect)
-    rows = [row for row in map(catalog_service, found.instances) if keep(row)]
+    rows = await kept(map(catalog_service, found.instances), keep)
     return found.mark(json_reply(request, rows, found.meta))
 
 
@@ -122,7 +125,7 @@ async def node(request: ApiRequest) -> web.Response:
     reply = await read(request, CATALOG_NODE_SERVICES, Read(name=name))
     if reply.node is None:
         return json_reply(request, None, reply.meta)
-    found = {row.id: row for row in reply.services if keep(row)}
+    found = {row.id: row for row in await kept(reply.services, keep)}
     return json_reply(request, {"Node": reply.node, "Services": found}, reply.meta)
 
 
@@ -131,7 +134,7 @@ async def node_services(request: ApiRequest) -> web.Response:
     keep = filtered(request, NodeService)
     name = request.part("node", "Missing node name")
     reply = await read(request, CATALOG_NODE_SERVICES, Read(name=name))
-    rows = [row for row in reply.services if keep(row)]
+    rows = await kept(reply.services, keep)
     return json_reply(request, {"Node": reply.node, "Services": rows}, reply.meta)
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from chowk.agent.api import instances
 from chowk.agent.api.errors import bad_request
-from chowk.agent.api.reads import filtered, matches_meta, read
+from chowk.agent.api.reads import filtered, kept, matches_meta, read
 from chowk.agent.api.replies import json_bytes_reply, json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
@@ -46,7 +46,7 @@ async def _instances(request: ApiRequest, *, connect: bool) -> web.Response:
             return found.mark(json_bytes_reply(request, found.view.memo("health-json", _encode), found.meta))
         if found.found is not None:
             return json_bytes_reply(request, found.found.json("health", instances.health_json), found.meta)
-    rows = [instance for instance in found.instances if keep(instance)]
+    rows = await kept(found.instances, keep)
     return found.mark(json_reply(request, rows, found.meta))
 
 
@@ -78,7 +78,7 @@ async def _checks(request: ApiRequest, method: Method[Read, ChecksReply], name: 
     reply = await read(request, method, Read(name=name))
     meta = request.query.node_meta()
     nodes = {row.node for row in reply.nodes if matches_meta(meta, row)}
-    rows = [check for check in reply.checks if keep(check) and (not meta or check.node in nodes)]
+    rows = [check for check in await kept(reply.checks, keep) if not meta or check.node in nodes]
     return json_reply(request, rows, reply.meta)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from chowk.agent.api.errors import bad_request, not_found
-from chowk.agent.api.reads import filtered, read
+from chowk.agent.api.reads import filtered, kept, read
 from chowk.agent.api.replies import json_reply, missing_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
@@ -67,7 +67,7 @@ async def list_all(request: ApiRequest) -> web.Response:
     """All intentions, highest precedence first."""
     keep = filtered(request, Intention)
     reply = await read(request, INTENTION_LIST, Read())
-    return json_reply(request, [row for row in reply.intentions if keep(row)], reply.meta)
+    return json_reply(request, await kept(reply.intentions, keep), reply.meta)
 
 
 async def get_exact(request: ApiRequest) -> web.Response:
