@@ -157,6 +157,8 @@ class Asker:
         instances = self._lookup.instances(subject.service, connect=subject.connect)
         if instances is None:
             return self._unknown(*source)
+        if not instances:
+            return self._no_name(question.domain, source)
         only_passing = self._zone.settings.only_passing
         roster = self._rosters.get(
             subject.service, subject.tag, instances, connect=subject.connect, only_passing=only_passing

@@ -16,7 +16,7 @@ from dnslib.label import DNSBuffer, DNSLabel
 
 from chowk.dns import limits
 from chowk.dns.answer import Answer, Entry
-from chowk.dns.packer import OPT_BYTES, Packer
+from chowk.dns.packer import HEADER, OPT_BYTES, Packer
 from chowk.dns.records import (
     CLASS_IN,
     CNAME,
@@ -38,7 +38,8 @@ REQUEST_BYTES_MAX = 4096
 POINTERS_MAX = 16
 ALIAS_RECORDS_MAX = 64
 OWN_UDP_BYTES = 1232  # what our OPT says that we take
-_QR, _AA, _TC, _RD, _RA, _CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
+_FEW = 16  # so many entries are packed before they are measured: mostly they fit
+_QR, _OPCODE, _AA, _TC, _RD, _RA, _CD = 0x8000, 0x7800, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
 
 
 class Edns(msgspec.Struct, frozen=True):
@@ -79,6 +80,10 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
         self.offset: int = 0
 
     def decode_name(self, _last: int = -1) -> DNSLabel:
+        """Called by dnslib."""
+        return DNSLabel(self.labels())
+
+    def labels(self) -> Name:
         """The name at the offset. ShortBuffer when it is cut short, too long, or its pointers do not end."""
         labels: list[bytes] = []
         length, pointers, resume = 1, 0, -1
@@ -100,32 +105,36 @@ class _Buffer(DNSBuffer):  # type: ignore[misc]
             labels.append(self.get(size))
         if resume >= 0:
             self.offset = resume
-        return DNSLabel(labels)
+        return tuple(labels)
 
 
 def decode_query(packet: bytes) -> Query:
     """The query in `packet`. BadPacket for anything else: responses and stumps of a header get no reply."""
     if len(packet) < HEADER_BYTES:
         raise BadPacket("shorter than a header", b"")
-    buffer = _Buffer(packet)
-    header = dnslib.DNSHeader.parse(buffer)
-    if header.qr:
+    number, flags, questions, answers, authority, additional = HEADER.unpack_from(packet)
+    if flags & _QR:
         raise BadPacket("a response", b"")
+    buffer = _Buffer(packet)
+    buffer.offset = HEADER_BYTES
+    opcode = flags >> 11 & 0xF
     try:
-        if len(packet) > REQUEST_BYTES_MAX or header.q != 1:
+        if len(packet) > REQUEST_BYTES_MAX or questions != 1:
             raise ShortBuffer("too long, or not one question")
-        question = dnslib.DNSQuestion.parse(buffer)
-        edns = _decode_edns(buffer, header.a + header.auth, header.ar) if header.opcode == 0 else None
-    except (dnslib.DNSError, ShortBuffer) as error:
-        raise BadPacket(str(error), _bare_reply(header, FORMERR)) from error
+        name = buffer.labels()
+        kind, klass = buffer.unpack("!HH")
+        edns = _decode_edns(buffer, answers + authority, additional) if opcode == 0 else None
+    except ShortBuffer as error:
+        bare = HEADER.pack(number, _QR | flags & (_OPCODE | _RD) | FORMERR, 0, 0, 0, 0)
+        raise BadPacket(str(error), bare) from error
     return Query(
-        id=header.id,
-        opcode=header.opcode,
-        recursion_desired=bool(header.rd),
-        checking_disabled=bool(header.cd),
-        name=tuple(question.qname.label),
-        kind=question.qtype,
-        klass=question.qclass,
+        id=number,
+        opcode=opcode,
+        recursion_desired=bool(flags & _RD),
+        checking_disabled=bool(flags & _CD),
+        name=name,
+        kind=kind,
+        klass=klass,
         edns=edns,
     )
 
@@ -133,12 +142,12 @@ def decode_query(packet: bytes) -> Query:
 def _decode_edns(buffer: _Buffer, before: int, additional: int) -> Edns | None:
     found = None
     for number in range(before + additional):
-        name = buffer.decode_name()
+        name = buffer.labels()
         kind, klass, ttl, length = buffer.unpack("!HHIH")
         data = buffer.get(length)
         if kind != OPT:
             continue
-        if found is not None or name.label or number < before:
+        if found is not None or name or number < before:
             raise ShortBuffer("an OPT record where none may be")  # RFC 6891 section 6.1.1
         options = Edns(klass, (ttl >> 16) & 0xFF, bool(ttl & 0x8000), bool(data))
         _check_options(data)
@@ -156,13 +165,6 @@ def _check_options(data: bytes) -> None:
         raise ShortBuffer("an EDNS option cut short")
 
 
-def _bare_reply(header: dnslib.DNSHeader, rcode: int) -> bytes:
-    reply = dnslib.DNSHeader(id=header.id, bitmap=0, qr=1, opcode=header.opcode, rd=header.rd, rcode=rcode)
-    buffer = _Buffer()
-    reply.pack(buffer)
-    return bytes(buffer.data)
-
-
 def encode_error(query: Query, rcode: int, *, recursion: bool) -> bytes:
     """A reply without records: the question, the OPT where one was asked with, and `rcode` (BADVERS included)."""
     return _encode(query, rcode, [], [], [], recursion=recursion, authoritative=False, truncated=False)
@@ -178,16 +180,9 @@ def encode_answer(
 ) -> bytes:
     """The reply with as many of `entries`, in their order, as the budget allows; additional records go with theirs."""
     shown = entries[: budget.entries_max] if budget.entries_max > 0 else entries
-    count = limits.fitting(_sizes(shown, query, answer), budget.bytes_max)
-    count = max(0, count - 1)  # the first size is that of what every reply has
-    kept = list(shown[:count])
-    if count == 0 and shown:
-        # Better the answer without its additional records than nothing.
-        first = Entry(shown[0].answers)
-        if limits.fitting(_sizes([first], query, answer), budget.bytes_max) == 2:
-            kept = [first]
-    while True:
-        packet = _encode(
+
+    def pack(kept: Sequence[Entry]) -> bytes:
+        return _encode(
             query,
             answer.rcode,
             [record for entry in kept for record in entry.answers],
@@ -197,6 +192,19 @@ def encode_answer(
             authoritative=True,
             truncated=budget.flag_truncation and len(kept) < len(entries) + answer.left_out,
         )
+
+    if len(shown) <= _FEW and len(packet := pack(shown)) <= budget.bytes_max:
+        return packet
+    count = limits.fitting(_sizes(shown, query, answer), budget.bytes_max)
+    count = max(0, count - 1)  # the first size is that of what every reply has
+    kept = list(shown[:count])
+    if count == 0 and shown:
+        # Better the answer without its additional records than nothing.
+        first = Entry(shown[0].answers)
+        if limits.fitting(_sizes([first], query, answer), budget.bytes_max) == 2:
+            kept = [first]
+    while True:
+        packet = pack(kept)
         if len(packet) <= budget.bytes_max or not kept:
             return packet
         # Past 16 KB names cannot be pointed at, and sizes may come out larger than they were told.
@@ -255,7 +263,7 @@ def decode_addresses(packet: bytes, name: Name, kind: int) -> list[AddressRecord
         header = dnslib.DNSHeader.parse(buffer)
         dnslib.DNSQuestion.parse(buffer)
         for _ in range(min(header.a, ALIAS_RECORDS_MAX)):
-            owner = tuple(buffer.decode_name().label)
+            owner = buffer.labels()
             record_kind, klass, ttl_s, length = buffer.unpack("!HHIH")
             start = buffer.offset
             data = buffer.get(length)
@@ -263,7 +271,7 @@ def decode_addresses(packet: bytes, name: Name, kind: int) -> list[AddressRecord
                 continue
             if record_kind == CNAME:
                 buffer.offset = start
-                target = tuple(buffer.decode_name().label)
+                target = buffer.labels()
                 buffer.offset = start + length
                 chain.add(lower(target))
                 found.append(AliasRecord(owner, ttl_s, target))

@@ -7,14 +7,16 @@ from collections.abc import Iterable
 
 import msgspec
 
+from chowk.dns.records import SRV
 from chowk.dns.settings import DnsSettings
 
 PLAIN_UDP_BYTES_MAX = 512  # RFC 1035 section 4.2.1
 REMOTE_UDP_BYTES_MAX = 1232  # never fragmented, little to amplify: DNS flag day 2020, RELIABILITY.md
 LOCAL_UDP_BYTES_MAX = 65_507  # all that a datagram over IPv4 holds; loopback neither fragments nor amplifies
 TCP_BYTES_MAX = 65_535
-ENTRY_BYTES_MIN = 16  # an A record with its name compressed
-ENTRIES_MAX = TCP_BYTES_MAX // ENTRY_BYTES_MIN
+ADDRESS_BYTES_MIN = 16  # an A record with its name compressed
+SERVICE_BYTES_MIN = 36  # an SRV record and the A record of its target
+ENTRIES_MAX = TCP_BYTES_MAX // ADDRESS_BYTES_MIN
 
 
 class Via(enum.Enum):
@@ -32,10 +34,9 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     entries_max: int = 0
     flag_truncation: bool = False
 
-    @property
-    def entries_room(self) -> int:
-        """More entries than this are never in a reply."""
-        fit = self.bytes_max // ENTRY_BYTES_MIN
+    def room(self, kind: int) -> int:
+        """More entries than this are hardly ever in a reply to a question of that type."""
+        fit = self.bytes_max // (SERVICE_BYTES_MIN if kind == SRV else ADDRESS_BYTES_MIN)
         return min(self.entries_max, fit) if self.entries_max > 0 else fit
 
 

@@ -32,7 +32,7 @@ from chowk.dns.records import (
 
 OPT_BYTES = 11
 _POINTER_OFFSET_MAX = 0x3FFF
-_HEADER = Struct("!HHHHHH")
+HEADER = Struct("!HHHHHH")
 _QUESTION = Struct("!HH")
 _RECORD = Struct("!HHIH")
 _SERVICE = Struct("!HHH")
@@ -45,7 +45,7 @@ class Packer:
     """A message under construction: `data` are its bytes so far."""
 
     def __init__(self, number: int, flags: int, counts: tuple[int, int, int, int]) -> None:
-        self.data = bytearray(_HEADER.pack(number, flags, *counts))
+        self.data = bytearray(HEADER.pack(number, flags, *counts))
         self._offsets: dict[Name, int] = {}
 
     def question(self, name: Name, kind: int, klass: int) -> None:

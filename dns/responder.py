@@ -138,7 +138,7 @@ class Responder:
         if rcode:
             send(self._error(query, rcode))
             return
-        asker = self._asker(fetched=fetched, room=self._budget(query, via).entries_room)
+        asker = self._asker(fetched=fetched, room=self._budget(query, via).room(query.kind))
         question = parse_name(query.name, self._zone.domains)
         found: Answer | Unknown | None = None
         if isinstance(question, Question):
@@ -187,7 +187,7 @@ class Responder:
     def _drawn_anew(self, query: codec.Query, budget: limits.Budget, before: Answer) -> list[Entry]:
         """Other entries of a service that is too large for one reply. Called before anything that it rests on changes."""
         question = parse_name(query.name, self._zone.domains)
-        asker = self._asker(fetched=True, room=budget.entries_room)
+        asker = self._asker(fetched=True, room=budget.room(query.kind))
         found = asker.answer(question, query.kind) if isinstance(question, Question) else before
         return list(found.entries if isinstance(found, Answer) else before.entries)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from functools import partial
+from functools import lru_cache, partial
 
 from chowk.core.runtime.clock import Clock
 from chowk.dns import codec
@@ -20,6 +20,9 @@ from chowk.dns.limits import Via
 from chowk.dns.rate import RateLimiter, Verdict
 from chowk.dns.responder import Responder
 from chowk.dns.settings import RateSettings
+
+PEERS_MAX = 4096
+"""IPv6 addresses of which it is remembered whether they are our own host's."""
 
 RECEIVE_BUFFER_BYTES = 1024 * 1024
 """The queue that the kernel keeps while the loop is busy; it drops the newest, and may allow less."""
@@ -150,6 +153,7 @@ def is_loopback(host: str) -> bool:
     return host.startswith("127.") or host == "::1" or (":" in host and _is_mapped_loopback(host))
 
 
+@lru_cache(maxsize=PEERS_MAX)
 def _is_mapped_loopback(host: str) -> bool:
     mapped = ipaddress.IPv6Address(host.partition("%")[0]).ipv4_mapped
     return mapped is not None and mapped.is_loopback
