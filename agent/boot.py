@@ -140,7 +140,6 @@ class Agent:
 
     async def run(self) -> None:
         """Serve until a signal or `leave` ends it, then leave the cluster where that is configured."""
-        gc.collect()
         gc.freeze()  # what is there now stays: the collector's full pass, which stops the loop, passes it over
         while not self._stopping:
             await self._wake.wait()
