@@ -32,6 +32,7 @@ UNAVAILABLE = (
     "No cluster leader",
     "Missing node registration",
     "Cannot modify non-existent prepared query",
+    "invalid session ",
 )
 """What Consul answers with a 500 that is no fault."""
 LEFT_OUT = {
