@@ -28,6 +28,7 @@ from chowk.agent.cluster import Cluster
 from chowk.agent.config.model import AgentConfig
 from chowk.agent.config.problems import ConfigError
 from chowk.agent.config.reload import reload_diff
+from chowk.agent.config_watch import ConfigWatch
 from chowk.agent.identity import AgentFolder
 from chowk.agent.local.registrations import Registrations
 from chowk.agent.local.state import LocalState
@@ -120,6 +121,8 @@ class Agent:
         await self._start(self.watches)
         await self.proxies.start()
         self._closers.append(lambda: self.proxies.close(stop_proxies=True))
+        if config.auto_reload_config:
+            await self._start(ConfigWatch(self._watched_files, self._ask_reload, self._clock))
         for warning in config.warnings:
             log.warning(warning)
 
@@ -228,6 +231,11 @@ class Agent:
                 Member(name=config.node_name, address=config.advertise_addr, port=config.ports.serf_lan, tags=tags)
             ]
         return [shown_member(one) for one in known]
+
+    def _watched_files(self) -> list[str]:
+        config = self.config
+        folders = {os.path.dirname(path) or "." for path in config.files}
+        return [*config.files, *sorted(folders), *filter(None, (config.https.cert_file, config.https.key_file))]
 
     def _services(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(each.service.service, tuple(each.service.tags)) for each in self.local.services.values()]

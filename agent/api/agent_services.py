@@ -23,7 +23,7 @@ from chowk.agent.api.agent_records import (
 from chowk.agent.api.agent_writes import applied, asked_enable
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.errors import not_found
-from chowk.agent.api.query import WAIT_DEFAULT_S, WAIT_MAX_S
+from chowk.agent.api.query import wait_of
 from chowk.agent.api.reads import filtered, kept
 from chowk.agent.api.replies import json_reply, text_reply
 from chowk.agent.api.request import ApiRequest
@@ -47,8 +47,8 @@ async def service(request: ApiRequest) -> web.Response:
     known = request.query.get("hash")
     record = _find(request.context, service_id)
     if known and record is not None and record.content_hash == known:
-        wait_s = request.query.duration_s("wait", "Invalid wait time") or WAIT_DEFAULT_S
-        record = await _wait_changed(request.context, service_id, known, min(wait_s, WAIT_MAX_S))
+        wait_s = wait_of(request.query, request.context.config().http)
+        record = await _wait_changed(request.context, service_id, known, wait_s)
     if record is None:
         raise not_found(f"unknown service ID: {service_id}")
     response = json_reply(request, plain_service(record))

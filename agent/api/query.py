@@ -12,11 +12,13 @@ from typing import Final
 from multidict import MultiMapping
 
 from chowk.agent.api.errors import bad_request
+from chowk.agent.config.model import HttpConfig
 from chowk.core.durations import parse_duration
 from chowk.core.requests import CONSISTENT, DEFAULT, STALE, QueryOptions
 
-WAIT_DEFAULT_S: Final = 300.0
 WAIT_MAX_S: Final = 600.0
+"""No `max_query_time` makes a blocking query wait longer: servers end it then."""
+DEFAULT_HTTP: Final = HttpConfig()
 INDEX_MAX: Final = 2**63 - 1
 PARAMETERS_MAX: Final = 64
 VALUE_CHARACTERS_MAX: Final = 8192
@@ -110,10 +112,16 @@ def parse_token(query: Query, headers: Mapping[str, str]) -> str:
     return value.strip() if scheme.lower() == "bearer" else ""
 
 
-def read_options(query: Query, token: str) -> QueryOptions:
+def wait_of(query: Query, http: HttpConfig) -> float:
+    """How many seconds a blocking query may wait: `?wait`, else `default_query_time`; `max_query_time` at most."""
+    wait_s = query.duration_s("wait", "Invalid wait time")
+    return min(wait_s or http.default_query_time_s, http.max_query_time_s, WAIT_MAX_S)
+
+
+def read_options(query: Query, token: str, http: HttpConfig = DEFAULT_HTTP) -> QueryOptions:
     """How to read: blocking, consistency, datacenter. HttpError 400 in Consul's words."""
     index = query.number("index", "Invalid index") or 0
-    wait_s = query.duration_s("wait", "Invalid wait time")
+    wait_s = wait_of(query, http)
     max_stale_s = query.duration_s("max_stale", f'Invalid max_stale value "{query.get("max_stale")}"')
     stale = query.flag("stale") or (max_stale_s or 0) > 0
     consistent, leader, cached = (query.flag(name) for name in ("consistent", "leader", "cached"))
@@ -129,7 +137,7 @@ def read_options(query: Query, token: str) -> QueryOptions:
     return QueryOptions(
         datacenter=query.get("dc"),
         min_index=index,
-        max_wait_s=min(wait_s or WAIT_DEFAULT_S, WAIT_MAX_S),
+        max_wait_s=wait_s,
         consistency=STALE if stale else CONSISTENT if consistent else DEFAULT,
         token=token,
         near=query.get("near"),

@@ -97,7 +97,7 @@ class QuickGets:
         if parameters is None:
             return None
         try:
-            options = query.read_options(parameters, headers.get(b"x-consul-token", b"").decode("ascii"))
+            options = query.read_options(parameters, headers.get(b"x-consul-token", b"").decode("ascii"), config.http)
             passing = parameters.flag("passing")
         except HttpError:
             return None

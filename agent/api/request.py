@@ -41,7 +41,7 @@ class ApiRequest:
 
     def read_options(self) -> QueryOptions:
         """Blocking, consistency, datacenter and nearness of a read; checks them. `near=_agent` is the node of this agent."""
-        options = read_options(self.query, self.token)
+        options = read_options(self.query, self.token, self.context.config().http)
         if options.near == NEAR_AGENT:
             options = msgspec.structs.replace(options, near=self.context.config().node_name)
         return options

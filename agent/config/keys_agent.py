@@ -264,7 +264,7 @@ AGENT = Schema(
         Key("log_rotate_duration", Duration(), "A log file that is older is put aside", "24h"),
         Key("log_rotate_max_files", Whole(minimum=-1), "Log files put aside that are kept; 0: all, -1: none", "0"),
         Key("default_query_time", Duration(), "How long a blocking query without `wait` waits", "300s", reload=True),
-        Key("max_query_time", Duration(), "The longest that a blocking query may wait", "600s", reload=True),
+        Key("max_query_time", Duration(), "The longest that a blocking query may wait; never over 600s", "600s", reload=True),
         *SAME_HERE,
         *OLD_ACL,
         *NOT_SERVED,

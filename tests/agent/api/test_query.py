@@ -11,6 +11,7 @@ from multidict import MultiDict
 
 from chowk.agent.api.errors import HttpError
 from chowk.agent.api.query import PARAMETERS_MAX, WAIT_MAX_S, Query, parse, parse_token, read_options
+from chowk.agent.config.model import HttpConfig
 from chowk.core.requests import CONSISTENT, DEFAULT, STALE
 
 
@@ -116,3 +117,10 @@ def test_any_query_is_read_or_refused_with_400(pairs: list[tuple[str, str]]) -> 
         options = read_options(query(*pairs), "")
         assert options.min_index >= 0
         assert 0 < options.max_wait_s <= WAIT_MAX_S
+
+
+def test_the_configuration_says_how_long_a_query_waits_at_most_and_without_a_word() -> None:
+    http = HttpConfig(default_query_time_s=20.0, max_query_time_s=30.0)
+    for asked, waits in (({}, 20.0), ({"wait": "25s"}, 25.0), ({"wait": "10m"}, 30.0)):
+        assert read_options(parse(MultiDict(asked)), "", http).max_wait_s == waits
+    assert read_options(parse(MultiDict({"wait": "1h"})), "", HttpConfig(max_query_time_s=9999.0)).max_wait_s == 600.0
