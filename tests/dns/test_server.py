@@ -224,6 +224,45 @@ def test_of_what_waits_in_the_kernel_the_newest_is_answered_first() -> None:
     run(scenario)
 
 
+class _Slow(SystemClock):
+    """A clock for which each look takes a millisecond: a host on which every answer is expensive."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def now(self) -> float:
+        self._looks += 1
+        return self._looks / 1000
+
+
+def test_under_overload_what_is_ready_goes_out_what_waited_is_dropped_and_then_all_is_well() -> None:
+    async def body() -> None:
+        server = DnsServer(registry(), SETTINGS, "agent1", "dc1", _Slow(), random.Random(1))
+        await server.start(("127.0.0.1",), 0)
+        known = packet("web.service.consul", number=999)
+        await ask_udp("127.0.0.1", server.port, known)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.setblocking(False)
+            for number in range(400):
+                client.sendto(packet(f"absent{number}.service.consul", number=number), ("127.0.0.1", server.port))
+                if number == 200:
+                    client.sendto(known, ("127.0.0.1", server.port))
+            first = await asyncio.get_running_loop().sock_recv(client, 4096)
+            assert int.from_bytes(first[:2], "big") == 999  # from the middle of what waits, since it is ready
+            while not server.stats().dropped_late:
+                await asyncio.sleep(0)
+        stats = server.stats()
+        assert stats.queries + stats.dropped_late <= 402
+        assert stats.dropped_late >= 100
+        for number in range(3):
+            (reply,) = await ask_udp("127.0.0.1", server.port, packet(f"later{number}.service.consul"))
+            assert rcode(reply) == "NXDOMAIN"
+        await server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(body(), 30))
+
+
 def test_replies_over_the_rate_limit_are_truncated_over_udp_and_whole_over_tcp() -> None:
     async def scenario(server: DnsServer) -> None:
         limit = RateSettings(per_second=5, exempt=())
