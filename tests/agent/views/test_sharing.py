@@ -38,6 +38,9 @@ def test_instances_of_a_node_share_it_and_checks_share_names() -> None:
     assert check.service_id is first.service.id
     assert check.service_name is first.service.service
     assert check.service_tags is first.service.tags
+    assert second.service.tags is first.service.tags
+    assert second.checks[0].name is check.name
+    assert second.checks[1].name is first.checks[1].name
 
 
 def test_what_differs_stays_its_own() -> None:
