@@ -115,6 +115,13 @@ class NodesReply(Message, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
 
 
+class ServicesQuery(Message, frozen=True, kw_only=True):
+    """All services; with `node_meta` (pairs) those of the nodes that have all of it."""
+
+    node_meta: tuple[tuple[str, str], ...] = ()
+    options: QueryOptions = QueryOptions()
+
+
 class ServicesReply(Message, frozen=True, kw_only=True):
     meta: QueryMeta
     services: tuple[ServiceSummary, ...]
@@ -293,7 +300,7 @@ STATUS_STATS = Method("Status.Stats", Empty, ServerStatsReply, "agent:read")
 CATALOG_WRITE = Method("Catalog.Write", Write, WriteReply, "service:write")
 CATALOG_DATACENTERS = Method("Catalog.Datacenters", Empty, DatacentersReply, "")
 CATALOG_NODES = Method("Catalog.Nodes", Read, NodesReply, "node:read")
-CATALOG_SERVICES = Method("Catalog.Services", Read, ServicesReply, "service:read")
+CATALOG_SERVICES = Method("Catalog.Services", ServicesQuery, ServicesReply, "service:read")
 CATALOG_NODE_SERVICES = Method("Catalog.NodeServices", Read, NodeServicesReply, "node:read")
 CATALOG_ADDRESS = Method("Catalog.Address", AddressQuery, AddressReply, "node:read")
 HEALTH_INSTANCES = Method("Health.Instances", InstancesQuery, InstancesReply, "service:read")

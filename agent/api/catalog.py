@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -23,14 +22,10 @@ from chowk.core.requests import (
     CATALOG_NODE_SERVICES,
     CATALOG_NODES,
     CATALOG_SERVICES,
-    STALE,
     Empty,
-    QueryOptions,
     Read,
+    ServicesQuery,
 )
-
-NODES_AT_A_TIME: Final = 16
-"""Nodes asked at once for `services?node-meta=`."""
 
 
 class ServiceTags(Record, frozen=True, kw_only=True):
@@ -69,36 +64,14 @@ async def services(request: ApiRequest) -> web.Response:
         summaries = [item.summary for item in view.items.values() if isinstance(item, SummaryItem)]
         known_of = view_meta(view)
         return mark_cached(json_reply(request, await _tags(summaries, keep), known_of), view, hit)
-    reply = await read(request, CATALOG_SERVICES, Read())
-    found: Iterable[ServiceSummary] = reply.services
-    if meta:
-        found = await _on_nodes(request, meta)
-    return json_reply(request, await _tags(found, keep), reply.meta)
+    reply = await read(request, CATALOG_SERVICES, ServicesQuery(node_meta=tuple(sorted(meta.items()))))
+    return json_reply(request, await _tags(reply.services, keep), reply.meta)
 
 
 async def _tags(summaries: Iterable[ServiceSummary], keep: Callable[[ServiceTags], bool]) -> dict[str, tuple[str, ...]]:
     rows = sorted((summary.service, summary.tags) for summary in summaries)
     found = await kept([ServiceTags(service_name=name, service_tags=tags) for name, tags in rows], keep)
     return {row.service_name: row.service_tags for row in found}
-
-
-async def _on_nodes(request: ApiRequest, meta: dict[str, str]) -> list[ServiceSummary]:
-    """The services of the nodes that have `meta`: one more read for the nodes, and one a node that matches."""
-    client = request.context.client
-    options = QueryOptions(consistency=STALE, token=request.token)
-    reply = await client.call(CATALOG_NODES, Read(options=options))
-    turn = asyncio.Semaphore(NODES_AT_A_TIME)
-
-    async def services_of(name: str) -> tuple[NodeService, ...]:
-        async with turn:
-            return (await client.call(CATALOG_NODE_SERVICES, Read(name=name, options=options))).services
-
-    names = [row.node for row in reply.nodes if matches_meta(meta, row)]
-    tags: dict[str, set[str]] = {}
-    for found in await asyncio.gather(*(services_of(name) for name in names)):
-        for service in found:
-            tags.setdefault(service.service, set()).update(service.tags)
-    return [ServiceSummary(service=name, tags=tuple(sorted(found))) for name, found in tags.items()]
 
 
 async def service(request: ApiRequest) -> web.Response:

@@ -26,6 +26,7 @@ from chowk.core.requests import (
     NodeServicesReply,
     NodesReply,
     Read,
+    ServicesQuery,
     ServicesReply,
     Write,
     WriteReply,
@@ -73,8 +74,14 @@ async def _nodes(context: ServerContext, request: Read) -> NodesReply:
     return NodesReply(meta=meta, nodes=found)
 
 
-async def _services(context: ServerContext, request: Read) -> ServicesReply:
-    meta, found = await context.reads.run(request.options, (ALL_SERVICES,), queries.summaries)
+async def _services(context: ServerContext, request: ServicesQuery) -> ServicesReply:
+    wanted = request.node_meta
+    if wanted:
+        meta, found = await context.reads.run(
+            request.options, (ANY_INSTANCE,), lambda store: queries.summaries_on(store, wanted)
+        )
+    else:
+        meta, found = await context.reads.run(request.options, (ALL_SERVICES,), queries.summaries)
     return ServicesReply(meta=meta, services=found)
 
 

@@ -5,7 +5,7 @@ Beside each stand the topics whose change may change the answer: what a blocking
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from chowk.connect.intentions.flat import flatten, in_order
 from chowk.core.events import CONFIG, CONNECT, HEALTH, INTENTIONS, NODE_SERVICES, ServiceSummary, Topic
@@ -65,6 +65,17 @@ def summaries(store: Store) -> tuple[ServiceSummary, ...]:
     """All services, by name."""
     found = (store.summary(name) for name in sorted(store.tallies))
     return tuple(summary for summary in found if summary is not None)
+
+
+def summaries_on(store: Store, node_meta: Sequence[tuple[str, str]]) -> tuple[ServiceSummary, ...]:
+    """The services of the nodes that have all of `node_meta`, by name, each with the tags it has there."""
+    tags: dict[str, set[str]] = {}
+    for key, node in store.nodes.items():
+        if all(node.meta.get(name) == value for name, value in node_meta):
+            for row in store.services_of_node.get(key, ()):
+                service = store.services[row]
+                tags.setdefault(service.service, set()).update(service.tags)
+    return tuple(ServiceSummary(service=name, tags=tuple(sorted(found))) for name, found in sorted(tags.items()))
 
 
 def instances(store: Store, service: str, *, connect: bool) -> tuple[ServiceInstance, ...]:

@@ -301,7 +301,7 @@ def test_heads_over_the_limit_and_garbage_are_refused_and_harm_nobody(
                 answer = await asyncio.wait_for(reader.read(65536), 5)
             except ConnectionError:
                 answer = b""
-            assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 431", b"HTTP/1.0 431")), answer[:80]
+            assert not answer or answer.split()[1] in (b"400", b"431"), answer[:80]
             writer.close()
         assert (await api.get("/v1/echo/a")).status == 200
         assert not caplog.records

@@ -49,6 +49,7 @@ from chowk.core.requests import (
     InstancesQuery,
     QueryOptions,
     Read,
+    ServicesQuery,
     SubscribeRequest,
     Write,
 )
@@ -186,7 +187,7 @@ def test_reads_answer_what_was_written(tmp_path: Path) -> None:
         await rig.write(CATALOG_WRITE, Register(node=node, service=PROXY))
         nodes = (await rig.call(CATALOG_NODES, Read())).nodes
         assert [(each.node, each.datacenter) for each in nodes] == [("Host", "dc1")]
-        services = (await rig.call(CATALOG_SERVICES, Read())).services
+        services = (await rig.call(CATALOG_SERVICES, ServicesQuery())).services
         assert [(each.service, each.tags, each.virtual_ip) for each in services] == [
             ("web", ("v1",), "240.0.0.1"),
             ("web-proxy", (), ""),
