@@ -110,7 +110,7 @@ class QuickGets:
                 return None
             message = KeyQuery(key=head[2])
             fetch_key = fetch_with(self._context.client, KV_READ, message)
-            return _Plan(lambda: reads.ask(message, options, fetch_key), self._key, path, encoding)
+            return _Plan(lambda: reads.ask((KV_READ.name, message), options, fetch_key), self._key, path, encoding)
         kind, _, connect = noun.partition("/")
         if kind == "catalog":
             if "passing" in parameters:
