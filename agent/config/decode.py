@@ -250,9 +250,11 @@ def _texts(node: Node, reading: Reading, path: str) -> Any:
 
 def _scalar(value: Any, kind: s.Type, *, request: bool) -> Any:
     match kind:
-        case s.Text(choices):
+        case s.Text(choices, fold):
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 value = str(value)
+            if fold and isinstance(value, str):
+                value = next((choice for choice in choices if choice.lower() == value.lower()), value)
             return value if isinstance(value, str) and (not choices or value in choices) else _MISSING
         case s.Whole(minimum, maximum):
             number = _number(value)

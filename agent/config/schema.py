@@ -15,9 +15,10 @@ class Type(msgspec.Struct, frozen=True):
 
 
 class Text(Type, frozen=True):
-    """A string; a number is taken as its text. With `choices` only those."""
+    """A string; a number is taken as its text. With `choices` only those, also in other letters with `fold`."""
 
     choices: tuple[str, ...] = ()
+    fold: bool = False
 
 
 class Whole(Type, frozen=True):
@@ -105,7 +106,7 @@ class Key(msgspec.Struct, frozen=True):
     served: bool = True
     also: tuple[str, ...] = ()
     reload: bool = False
-    always: bool | int | None = None
+    always: bool | int | str | None = None
 
 
 class Schema(msgspec.Struct, frozen=True, dict=True):
