@@ -42,11 +42,12 @@ ERRORS: Final = {
     409: "Nothing was changed.",
     413: "The body is too large.",
     429: "Too much at once.",
+    431: "The request's head is too large.",
     500: "No leader, no path to the datacenter, or a fault.",
     501: "Gossip is off.",
     503: "Not available now.",
 }
-ALWAYS: Final = (400, 403, 405, 429, 500, 503)
+ALWAYS: Final = (400, 403, 405, 429, 431, 500, 503)
 WITH_BODY: Final = (408, 413)
 INTRODUCTION: Final = (
     "Consul's HTTP API as chowk serves it. HEAD is answered wherever GET is, and OPTIONS everywhere. An error's body is "
