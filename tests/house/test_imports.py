@@ -44,6 +44,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.gossip": ("core",),
     "agent.watches": ("core", "agent.config.model", "agent.checks"),
     "agent.identity": ("core",),
+    "agent.config_watch": ("core", "agent.config"),
     "agent.log_stream": ("core",),
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
     "agent.api": (
