@@ -42,6 +42,9 @@ _FLAGS = (
          help="The name to expect in the agent's certificate. Also CHOWK_TLS_SERVER_NAME."),
     flag("--datacenter", default="", metavar="NAME", help="The datacenter to ask; the agent's own otherwise."),
     flag("--stale", is_flag=True, help="Let any server answer, also one that is behind."),
+    flag("--namespace", "--ns", "namespace", default="", envvar=_from("NAMESPACE"), hidden=True),
+    flag("--partition", "--ap", "partition", default="", envvar=_from("PARTITION"), hidden=True),
+    click.option("--http-auth", default="", hidden=True, envvar=_from("HTTP_AUTH")),
     click.option("--http-ssl", is_flag=True, hidden=True, envvar=_from("HTTP_SSL")),
     click.option("--http-ssl-verify", type=bool, default=True, hidden=True, envvar=_from("HTTP_SSL_VERIFY")),
 )  # fmt: skip
@@ -55,6 +58,9 @@ def api_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_api(
         ctx: click.Context, /, *, http_addr: str, token: str, token_file: str, datacenter: str, stale: bool, **rest: Any
     ) -> Any:
+        for name, plural in (("namespace", "namespaces"), ("partition", "partitions")):
+            if (asked := rest.pop(name)) not in ("", "default"):
+                raise Failure(f'there are no {plural}: -{name}="{asked}" can only be "default"')
         address = parse_address(http_addr, tls=rest.pop("http_ssl"))
         tls = {name: rest.pop(name) for name in ("ca_file", "ca_path", "client_cert", "client_key", "http_ssl_verify")}
         if token_file and ctx.get_parameter_source("token") != ParameterSource.COMMANDLINE:
@@ -64,6 +70,7 @@ def api_flags(function: Callable[..., Any]) -> Callable[..., Any]:
             token=token,
             context=_tls_context(**tls) if address.scheme == "https" else None,
             server_name=rest.pop("tls_server_name"),
+            basic=rest.pop("http_auth"),
             query={**({"dc": datacenter} if datacenter else {}), **({"stale": "1"} if stale else {})},
         )
         return function(api=api, **rest)

@@ -5,6 +5,7 @@ Only the standard library, because it imports fast. Redirects are not followed, 
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
@@ -115,7 +116,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class ApiClient:
-    """Talks with the agent at `address`. `context` is for https; `query` is added to every request."""
+    """Talks with the agent at `address`. `context` is for https; `basic` is `user:password`, for a proxy before it;
+    `query` is added to every request."""
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class ApiClient:
         token: str = "",
         context: ssl.SSLContext | None = None,
         server_name: str = "",
+        basic: str = "",
         query: Mapping[str, str] | None = None,
     ) -> None:
         self.address = address
@@ -133,6 +136,10 @@ class ApiClient:
         self._headers = {"User-Agent": "chowk", "Accept": "application/json"}
         if token:
             self._headers["X-Consul-Token"] = token
+        if basic:
+            user, _, password = basic.partition(":")
+            secret = base64.b64encode(f"{user}:{password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {secret}"
 
     def get(self, path: str, query: Query | None = None) -> Any:
         """The JSON of a GET. ApiError, Unreachable."""

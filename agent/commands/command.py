@@ -50,6 +50,16 @@ def flag(*names: str, **attributes: Any) -> Callable[[F], F]:
     return click.option(*names, cls=Flag, **attributes)
 
 
+def moot(name: str, why: str, **attributes: Any) -> Callable[[F], F]:
+    """A flag of Consul's that does nothing here: it is taken, and a warning on standard error says `why`."""
+
+    def say(_ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+        if value not in (None, False, "", ()):
+            click.echo(f"Warning: {name[1:]} has no effect: {why}.", err=True)
+
+    return flag(name, expose_value=False, hidden=True, callback=say, **attributes)
+
+
 class Command(click.Command):
     """A command. `error_code` is the exit code of every failure, a wrong flag included."""
 

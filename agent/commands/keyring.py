@@ -8,7 +8,7 @@ import click
 
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, path_of
-from chowk.agent.commands.command import Failure, flag
+from chowk.agent.commands.command import Failure, flag, moot
 from chowk.agent.commands.command import command as make_command
 from chowk.agent.commands.output import JSON, format_flag, show_json
 
@@ -31,6 +31,7 @@ chowk keyring -remove=OLDKEY""",
 @flag("--install", metavar="KEY", default="", help="Give every member a new key. It is not used yet.")
 @flag("--use", metavar="KEY", default="", help="Make every member encrypt with an installed key.")
 @flag("--remove", metavar="KEY", default="", help="Make every member forget a key that is not in use.")
+@moot("--relay-factor", "every member is asked directly", type=int)
 @flag("--local-only", is_flag=True, help="With -list: ask this agent alone.")
 @format_flag
 @api_flags

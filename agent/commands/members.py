@@ -7,7 +7,7 @@ from typing import Any
 
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, path_of
-from chowk.agent.commands.command import Failure, flag
+from chowk.agent.commands.command import Failure, flag, moot
 from chowk.agent.commands.command import command as make_command
 from chowk.agent.commands.output import JSON, format_flag, show_json, show_table
 
@@ -21,6 +21,7 @@ NO_MEMBERS_CODE = 2
 @flag("--detailed", is_flag=True, help="Show every tag, and who is kept alive on purpose though unreachable.")
 @flag("--status", default=".*", metavar="REGEX", help="Only members whose whole status matches.")
 @flag("--wan", is_flag=True, help="The servers of all datacenters instead.")
+@moot("--segment", "there are no segments")
 @format_flag
 @api_flags
 def command(api: ApiClient, detailed: bool, status: str, wan: bool, output_format: str) -> int:
