@@ -7,6 +7,8 @@ them from the answers, by UDP with EDNS of the size that `accepted_payload_size`
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -25,6 +27,7 @@ from harness.ports import free_port
 from harness.waiting import eventually
 
 CLIENT = "HAProxy"
+HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") or "haproxy"
 CONFIG = """
 global
   log stderr format raw local0
@@ -94,7 +97,7 @@ class HAProxy:
         text = CONFIG.format(dns=agent.dns_port, port=self.port, stats=self.stats_port, payload=payload, slots=slots)
         (folder / "haproxy.cfg").write_text(text)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(["haproxy", "-f", str(folder / "haproxy.cfg")], stdout=log, stderr=log)
+            self.process = subprocess.Popen([HAPROXY, "-f", str(folder / "haproxy.cfg")], stdout=log, stderr=log)
 
     def __enter__(self) -> HAProxy:
         eventually(self.rows, f"HAProxy\\n{self.log.read_text()}")
