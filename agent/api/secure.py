@@ -45,8 +45,12 @@ def load_certificate(context: ssl.SSLContext, config: HttpsConfig) -> None:
     try:
         for each in (fresh, context):
             each.load_cert_chain(config.cert_file, config.key_file, password=refuse_to_ask)
-    except (OSError, ssl.SSLError) as error:
-        reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else error.strerror or error
+    except (OSError, ValueError) as error:
+        reason = (
+            error.reason
+            if isinstance(error, ssl.SSLError) and error.reason
+            else getattr(error, "strerror", None) or error
+        )
         raise BadCertificate(
             f"cannot use the certificate {config.cert_file} with {config.key_file}: {reason}"
         ) from error
@@ -83,18 +87,23 @@ def remove_paths(sockets: Sequence[socket.socket]) -> None:
 
 
 def _user_id(text: str) -> int:
-    if not text or text.isdigit():
-        return int(text or -1)
     try:
-        return pwd.getpwnam(text).pw_uid
-    except KeyError:
+        number = _number(text)
+        return pwd.getpwnam(text).pw_uid if number is None else number
+    except (KeyError, ValueError):
         raise OSError(0, f'unix_sockets.user: there is no user "{text}"') from None
 
 
 def _group_id(text: str) -> int:
-    if not text or text.isdigit():
-        return int(text or -1)
     try:
-        return grp.getgrnam(text).gr_gid
-    except KeyError:
+        number = _number(text)
+        return grp.getgrnam(text).gr_gid if number is None else number
+    except (KeyError, ValueError):
         raise OSError(0, f'unix_sockets.group: there is no group "{text}"') from None
+
+
+def _number(text: str) -> int | None:
+    """-1, which changes nothing, for "", and the id for what is one."""
+    if not text:
+        return -1
+    return int(text) if text.isascii() and text.isdigit() and int(text) < 2**31 else None

@@ -201,8 +201,11 @@ def run_agent(config: Any, load: Callable[[], Any]) -> int:
     raise_open_files()  # the children inherit it
     try:
         copies = _log_copies(config)
-    except OSError as error:
-        raise Failure(f"cannot log to {error.filename or 'syslog'}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Failure(
+            f"cannot log to {getattr(error, 'filename', None) or config.log_file or 'syslog'}: {reason}"
+        ) from None
     logging.configure(config.log_level, json=config.log_json, process="agent")
 
     async def serve() -> int:

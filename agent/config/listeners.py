@@ -61,7 +61,7 @@ def _unix_paths(block: Decoded, problems: Problems) -> tuple[str, ...]:
     where = block.at("http")
     block.put("http", " ".join(word for word in words if not word.startswith("unix:")), where)
     for path in paths:
-        if not path.startswith("/") or len(path.encode()) > UNIX_PATH_BYTES_MAX:
+        if not path.startswith("/") or "\0" in path or len(path.encode()) > UNIX_PATH_BYTES_MAX:
             problems.add(
                 where,
                 f'addresses.http: "unix:{path[:60]}" is no socket: write unix:///path, of {UNIX_PATH_BYTES_MAX} bytes',

@@ -141,6 +141,9 @@ def test_a_user_or_group_that_is_none_is_told(tmp_path: Path) -> None:
         bind_sockets([str(tmp_path / "a")], UnixSocketsConfig(group="no-such-group-here"))
     with pytest.raises(OSError, match="there is no user"):
         bind_sockets([str(tmp_path / "a")], UnixSocketsConfig(user="no-such-user-here"))
+    for nobody in ("²", "99999999999", "a\0b"):
+        with pytest.raises(OSError, match="there is no"):
+            bind_sockets([str(tmp_path / "a")], UnixSocketsConfig(user=nobody))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,6 +152,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, authority: Pair) ->
     (tmp_path / "none.pem").write_text("")
     for changed, text in (
         ({"cert_file": str(tmp_path / "missing.pem")}, "missing.pem"),
+        ({"cert_file": "a\0b"}, "a\0b"),
         ({"key_file": str(tmp_path / "ca-key.pem")}, "ca-key.pem"),
         ({"ca_file": str(tmp_path / "none.pem"), "verify_incoming": True}, "none.pem"),
     ):

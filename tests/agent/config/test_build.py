@@ -195,6 +195,7 @@ WRONG = {
     'client_addr = "nonsense"': 'client_addr: "nonsense" is no IP address',
     'addresses { dns = "unix:///x" }': "addresses.dns: a Unix socket serves addresses.http only",
     'addresses { http = "unix:x" }': 'a.hcl:2:20: addresses.http: "unix:x" is no socket',
+    'addresses { http = "unix:///a\\u0000b" }': "is no socket",
     'unix_sockets { mode = "rw" }': 'a.hcl:2:23: unix_sockets.mode: "rw" is no mode',
     'ports { https = 1 } tls { https { cert_file = "c" key_file = "k" verify_incoming = true } }': "needs ca_file or ca_path",
     'telemetry { statsd_addr = "x" }': 'did you mean "statsd_address"?',
