@@ -50,6 +50,10 @@ def datacenter_of(whole: Decoded, problems: Problems) -> str:
     name = str(whole.get("datacenter") or "dc1").lower()
     if _DATACENTER.fullmatch(name) is None:
         problems.add(whole.at("datacenter"), f'datacenter: "{name[:40]}" may hold letters, digits, - and _ only')
+    primary = str(whole.get("primary_datacenter") or name).lower()
+    if primary != name:
+        text = f'"{primary[:40]}" is another datacenter than "{name[:40]}", which stands for itself here: its CA is its own'
+        problems.warn(whole.at("primary_datacenter"), f"primary_datacenter: {text}")
     return name
 
 

@@ -43,6 +43,13 @@ def test_dev_needs_nothing_and_is_a_server_in_memory() -> None:
     assert config.warnings == ()
 
 
+def test_a_primary_datacenter_elsewhere_is_a_warning(tmp_path: Path) -> None:
+    text = 'server = true bootstrap = true datacenter = "dc2"\nprimary_datacenter = '
+    assert built(tmp_path, text + '"DC2"').warnings == ()
+    [warning] = built(tmp_path, text + '"dc1"').warnings
+    assert 'a.hcl:3:22: primary_datacenter: "dc1" is another datacenter than "dc2"' in warning
+
+
 def test_without_dev_a_data_dir_is_needed() -> None:
     with pytest.raises(ConfigError, match="data_dir is missing"):
         build([], [], {}, host=HOST)
