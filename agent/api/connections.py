@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ REFUSED_S: Final = 0.5
 """How long a refused client may take to read that it was."""
 UNREAD_BYTES: Final = 16 * 1024
 """Of an answer, kept for a client that does not read; what there is more of is not made before it reads."""
+UNSENT_BYTES: Final = 256 * 1024
+"""Of an answer, kept by the kernel beyond what is on its way: it would take megabytes for each client that does not read."""
 SLOW_READER_S: Final = 30.0
 """In this time a client takes SLOW_READER_BYTES of what waits for it, or all that is left; or it is dropped."""
 SLOW_READER_BYTES: Final = 32 * 1024
@@ -150,6 +153,9 @@ class _Guarded(asyncio.Protocol):
         self._client = str(peer[0]) if isinstance(peer, tuple) and peer else "local"
         self._transport = stream
         stream.set_write_buffer_limits(high=UNREAD_BYTES)
+        sock = stream.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         loop = asyncio.get_running_loop()
         if not self._guard.enter(self._client, stream):
             self._refused = True
