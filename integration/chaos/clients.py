@@ -116,25 +116,28 @@ class Clients:
     async def _watch(self, name: str, address: Address) -> None:
         """Follow the set, era by era, by blocking queries, as a consumer would; indexes must not go back."""
         seen = self._history.watched.setdefault(name, set())
-        index, era, ended = 0, era_now(), False
-        while not ended:
-            # Once nothing is added any more, one last look, not waiting for a change.
-            ended = self._adding == 0
-            index = 0 if ended else index
+        index, era = 0, era_now()
+        while self._adding:
             if time.monotonic() > (era + 1) * ERA_S + ERA_SLACK_S:
                 index, era = 0, era + 1
-            try:
-                query = f"keys&index={index}&wait=5s"
-                status, headers, body = await send(address, "GET", f"/v1/kv/chaos/set/{era}/", query)
-            except (Refused, Lost):
-                status, headers, body = 0, {}, b""
-            if status not in (200, 404) or "x-consul-index" not in headers:
-                await asyncio.sleep(0.3)
-                ended = False
-                continue
-            before, index = index, int(headers["x-consul-index"])
+            found = await self._look(address, era, seen, f"index={index}&wait=5s")
+            before, index = index, found or index
             self._history.went_back[name] += index < before
-            seen.update(json.loads(body) if status == 200 else ())
+        # Nothing is added any more: one last look at each set that there was, not waiting for a change.
+        while era <= era_now():
+            era += await self._look(address, era, seen, "") > 0
+
+    async def _look(self, address: Address, era: int, seen: set[str], query: str) -> int:
+        """Note the members of a set; the index of the answer, 0 when there was none."""
+        try:
+            status, headers, body = await send(address, "GET", f"/v1/kv/chaos/set/{era}/", f"keys&{query}")
+        except (Refused, Lost):
+            status, headers, body = 0, {}, b""
+        if status not in (200, 404) or "x-consul-index" not in headers:
+            await asyncio.sleep(0.3)
+            return 0
+        seen.update(json.loads(body) if status == 200 else ())
+        return int(headers["x-consul-index"])
 
 
 async def _put(address: Address, key: str, value: str, query: str) -> str:
