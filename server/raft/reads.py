@@ -43,10 +43,12 @@ def advance(state: RaftState, now: float) -> None:
             question = state.forwarded.question
             state.send_early(ReadIndexRequest(sender=state.id, target=state.leader, term=state.term, context=question))
         return
-    if not state.has_led or not state.waiting_reads or state.waiting_reads[0].round:
+    if not state.has_led or not state.waiting_reads:
         return
     if state.voters == (state.id,):
-        ride(state)
+        ride(state)  # none will answer: a read that rode a heartbeat's round is confirmed here, too
+    elif state.waiting_reads[0].round:
+        return
     else:
         replication.heartbeat(state, now)
     confirm(state)

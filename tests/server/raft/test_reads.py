@@ -132,6 +132,18 @@ def test_a_sole_voter_holds_the_lease_for_ever_and_reads_without_a_round() -> No
     assert [(read.context, read.index) for read in raft_reads] == [(1, 2)]
 
 
+def test_a_sole_voter_answers_a_read_that_rode_a_heartbeats_round() -> None:
+    alone = Configuration((Member("s1", "a:1"),))
+    raft = Raft("s1", Restored(HardState(1), None, (bootstrap_entry(alone),)), Settings(), random.Random(1), 0.0)
+    raft.persisted(raft.take_effects(0.0).persists[0].sequence, 0.0)
+    noop = raft.take_effects(0.0).persists[0]
+    raft.read(1, 0.0)
+    raft.persisted(noop.sequence, 0.0)
+    raft.handle_timer(10.0)
+    raft.read(2, 10.0)
+    assert [(read.context, read.index) for read in raft.take_effects(10.0).reads] == [(1, 2), (2, 2)]
+
+
 def test_who_follows_has_no_lease() -> None:
     assert not follower().has_lease(0.1)
 
