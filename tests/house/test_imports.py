@@ -10,7 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 # room -> the rooms it may import besides itself; the longest matching name decides.
-CONNECT_CORES = ("connect.ca", "connect.intentions", "connect.balance", "connect.limits", "connect.snapshot", "connect.chain")
+CONNECT_CORES = (
+    "connect.ca",
+    "connect.intentions",
+    "connect.balance",
+    "connect.limits",
+    "connect.snapshot",
+    "connect.chain",
+)
 ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
     "server.raft": (),
