@@ -18,6 +18,7 @@ COMMANDS = {
     "catalog": Entry(f"{_ROOM}.catalog", "List datacenters, nodes and services of the catalog."),
     "config": Entry(f"{_ROOM}.config_entries", "Write, read, list and delete config entries."),
     "connect": Entry(f"{_ROOM}.connect", "The mesh: run a sidecar proxy, look after the certificate authority."),
+    "debug": Entry(f"{_ROOM}.debug", "Gather what helps to understand an agent into one archive."),
     "event": Entry(f"{_ROOM}.event", "Fire a user event."),
     "force-leave": Entry(f"{_ROOM}.force_leave", "Make a failed member leave the cluster."),
     "info": Entry(f"{_ROOM}.info", "Show the counters of the agent."),
