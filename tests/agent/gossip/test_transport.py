@@ -25,12 +25,14 @@ KEYS = (b"k" * 32,)
 class End:
     """A transport, and what it received."""
 
-    def __init__(self, keys: tuple[bytes, ...] = KEYS, datacenter: str = "dc1", timeout_s: float = 10) -> None:
+    def __init__(
+        self, keys: tuple[bytes, ...] = KEYS, datacenter: str = "dc1", timeout_s: float = 10, host: str = "127.0.0.1"
+    ) -> None:
         self.refusals = Refusals("gossip", SystemClock())
         self.sealer = Sealer(datacenter, keys)
         self.got: asyncio.Queue[bytes] = asyncio.Queue()
         self.transport = Transport(
-            "127.0.0.1", 0, self.sealer, self.refusals, self._datagram, self._serve, stream_timeout_s=timeout_s
+            host, 0, self.sealer, self.refusals, self._datagram, self._serve, stream_timeout_s=timeout_s
         )
 
     def _datagram(self, payload: bytes, _sender: tuple[str, int]) -> None:
@@ -275,9 +277,10 @@ def test_a_reader_that_never_reads_does_not_hold_the_listener() -> None:
 def test_a_taken_port_is_named_for_udp_as_for_tcp() -> None:
     async def body() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            other.bind(("127.0.0.1", 0))
+            # Of an address that no other test uses: on a busy one the port may be taken for TCP as well.
+            other.bind(("127.83.11.2", 0))
             port = other.getsockname()[1]
-            one = End()
+            one = End(host="127.83.11.2")
             one.transport.port = port
             with pytest.raises(PortTaken, match=rf"serf_lan.*udp port {port} .*taken"):
                 await one.transport.start()
