@@ -1,7 +1,7 @@
 """What the registry answers, as typed clients decode it: every field by its name and its JSON type, none more, none missing.
 
-The shapes are those of Consul's own client structs. `T | None` and `OrNull` may be null, where Consul's servers send it; any other
-list or map may be empty but is there: a client that ranges over it must not find null where Consul has `[]`.
+The shapes are those of Consul's own client structs. `T | None` and `OrNull` may be null, where Consul's servers send it; any
+other list or map may be empty but is there: a client that ranges over it must not find null where Consul has `[]`.
 """
 
 from __future__ import annotations
