@@ -100,7 +100,9 @@ class Pilot:
         contact_s_max: float,
         now: float,
     ) -> Health:
-        status = member.status if member is not None else NONE
+        # Without gossip nobody tells of the leader, which is here all the same.
+        unknown = ALIVE if server.leader else NONE
+        status = member.status if member is not None else unknown
         contact_s, match, lag = (0.0, 0, 0) if server.leader else (math.inf, 0, 0)
         if progress is not None:
             contact_s, match, lag = progress.last_contact_s, progress.match, progress.last_index - progress.match

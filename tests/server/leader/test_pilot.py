@@ -226,3 +226,10 @@ def test_failure_tolerance_counts_healthy_voters_alone() -> None:
     world.fail("e")
     world.after(0)
     assert failure_tolerance(world.healths) == 1
+
+
+def test_a_server_alone_without_gossip_is_well() -> None:
+    world = World("a")
+    world.members = {}
+    assert world.after(60) is None
+    assert [health.healthy for health in world.healths] == [True]
