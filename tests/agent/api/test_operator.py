@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from chowk.core.archive import verify
+from chowk.core.cluster_requests import MEMBERS_REPORT, MembersReport
 from chowk.core.errors import NoLeader
 from chowk.core.operator_requests import SNAPSHOT_CHUNK
+from chowk.core.records.member import FAILED, Member
 from support.http_api import Api, with_registry
 
 
@@ -145,11 +147,17 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, body: dict[str,
 def test_the_health_of_the_servers_is_a_status_and_a_list(tmp_path: Path) -> None:
     async def scene(api: Api) -> None:
         answer = await api.get("/v1/operator/autopilot/health")
-        assert answer.status == 429, "gossip does not know this server"
+        assert (answer.status, answer.json()["Healthy"]) == (200, True)
         server = answer.json()["Servers"][0]
         assert (server["Name"], server["Leader"], server["Voter"], server["LastContact"]) == ("solo", True, True, "0s")
         state = (await api.get("/v1/operator/autopilot/state")).json()
         assert (state["Leader"], state["Voters"], state["Servers"]["solo"]["Status"]) == ("solo", ["solo"], "leader")
+        failed = Member(
+            name="solo", address="127.0.0.1", port=8301, status=FAILED, tags={"role": "consul", "id": "solo"}
+        )
+        await api.context.client.call(MEMBERS_REPORT, MembersReport(members=(failed,)))
+        answer = await api.get("/v1/operator/autopilot/health")
+        assert (answer.status, answer.json()["Healthy"]) == (429, False)
 
     with_registry(tmp_path, scene)
 
