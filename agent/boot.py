@@ -31,6 +31,7 @@ from chowk.agent.config.reload import reload_diff
 from chowk.agent.config_watch import ConfigWatch
 from chowk.agent.identity import AgentFolder
 from chowk.agent.local.registrations import Registrations
+from chowk.agent.local.sidecar import ANYWHERE
 from chowk.agent.local.state import LocalState
 from chowk.agent.lookup import ViewLookup
 from chowk.agent.proxies.leaves import LeafCache
@@ -38,6 +39,7 @@ from chowk.agent.proxies.supervisor import ProxySupervisor
 from chowk.agent.sync import Syncer
 from chowk.agent.views.views import Views
 from chowk.agent.watches.watches import Watches
+from chowk.core.addresses import joined
 from chowk.core.errors import ChowkError
 from chowk.core.records.member import Member
 from chowk.core.records.node import Node
@@ -218,8 +220,7 @@ class Agent:
         if self.config.ports.http < 0 or not self.config.addresses.http:
             return ""
         host = self.config.addresses.http[0]
-        near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not to bind, to reach what is bound
-        return f"http://{_joined(near, self.http.port)}"
+        return f"http://{joined(ANYWHERE.get(host, host), self.http.port)}"
 
     def members(self) -> list[dict[str, Any]]:
         """The members as Consul's `agent/members` shows them: this host alone where there is no gossip."""
@@ -295,7 +296,7 @@ class Agent:
             node_id=node.id,
             node_name=node.node,
             datacenter=config.datacenter,
-            address=_joined(config.advertise_addr, config.ports.server),
+            address=joined(config.advertise_addr, config.ports.server),
             bind_addr=config.bind_addr,
             rpc_port=config.ports.server,
             bootstrap_expect=config.bootstrap_expect,
@@ -345,10 +346,6 @@ class Agent:
         except (TimeoutError, ChowkError) as error:
             log.warning("could not leave the catalog", error=str(error) or "no server answered in time")
         await self.cluster.leave(LEAVE_TIMEOUT_S)
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def dns_settings(config: AgentConfig) -> DnsSettings:

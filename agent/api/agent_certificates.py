@@ -19,7 +19,7 @@ from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.core.errors import ChowkError
 from chowk.core.events import ROOTS, RootsItem, Topic
-from chowk.core.records.ca import CARoots
+from chowk.core.records.ca import CARoots, unix_s
 from chowk.core.runtime.rpc.trust import LIFE_S as CLUSTER_LIFE_S
 
 ROOT: Final = "root"
@@ -79,7 +79,7 @@ async def _roots(context: ApiContext) -> CARoots:
 
 def _of_mesh(roots: CARoots) -> Iterator[CertificateLife]:
     for root in roots.roots:
-        yield CertificateLife(ROOT, root.name or root.id, _unix(root.not_before), _unix(root.not_after), root.active)
+        yield CertificateLife(ROOT, root.name or root.id, unix_s(root.not_before), unix_s(root.not_after), root.active)
         for pem in root.intermediate_certs:
             try:
                 found = x509.load_pem_x509_certificate(pem.encode())
@@ -91,10 +91,10 @@ def _of_mesh(roots: CARoots) -> Iterator[CertificateLife]:
 
 def _leaves(context: ApiContext) -> Iterator[CertificateLife]:
     for leaf in context.leaves.held():
-        yield CertificateLife(LEAF, leaf.service, _unix(leaf.valid_after), _unix(leaf.valid_before))
+        yield CertificateLife(LEAF, leaf.service, unix_s(leaf.valid_after), unix_s(leaf.valid_before))
     for proxy in context.proxies.status() if context.proxies is not None else ():
         if proxy.report is not None and proxy.report.leaf_valid_before:
-            end = _unix(proxy.report.leaf_valid_before)
+            end = unix_s(proxy.report.leaf_valid_before)
             yield CertificateLife(LEAF, proxy.proxy_id, end - SIDECAR_LIFE_S, end)
 
 
@@ -136,12 +136,8 @@ def _shown(life: CertificateLife, now_s: float) -> dict[str, Any]:
     }
 
 
-def _unix(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp()
-
-
-def _text(unix_s: float) -> str:
-    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _text(moment_s: float) -> str:
+    return datetime.fromtimestamp(int(moment_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 ROUTES: Final = (Route(("GET",), "/v1/agent/metrics/certificates", certificates, "agent:read"),)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Final
 
 from chowk.agent.api import access
+from chowk.agent.config.model import HttpConfig
 from chowk.core.requests import QueryMeta
 from chowk.core.runtime.clock import Clock
 
@@ -20,6 +21,12 @@ PLAIN: Final = frozenset(
     (b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length", b"x-consul-token")
 )
 """Headers that change nothing, but for `accept-encoding` and the last two; each may come once."""
+
+
+def may_be_short(http: HttpConfig, head_bytes: int) -> bool:
+    """Whether nothing in the configuration is to be judged, or put on the answer, that only the long way knows."""
+    restricts = http.block_endpoints or http.allow_write_from or http.response_headers
+    return not restricts and head_bytes <= http.max_header_bytes
 
 
 def plain_headers(block: bytes) -> dict[bytes, bytes] | None:

@@ -24,7 +24,7 @@ from chowk.agent.api.errors import HttpError
 from chowk.agent.api.instances import health_json, passing_json
 from chowk.agent.api.known_instances import InstancesAnswer, Make
 from chowk.agent.api.kv import pair_of
-from chowk.agent.api.plain_requests import HEAD_BYTES_MAX, HEADERS, Heads, plain_headers
+from chowk.agent.api.plain_requests import HEAD_BYTES_MAX, HEADERS, Heads, may_be_short, plain_headers
 from chowk.agent.api.reads import fetch_with
 from chowk.agent.config.model import AgentConfig
 from chowk.core import codec
@@ -86,9 +86,7 @@ class QuickGets:
 
     def _plan(self, data: bytes, config: AgentConfig) -> _Plan | None:
         head = HEAD.match(data, 0, HEAD_BYTES_MAX)
-        if head is None or head.end() != len(data) or head.end() > config.http.max_header_bytes:
-            return None
-        if config.http.block_endpoints or config.http.allow_write_from or config.http.response_headers:
+        if head is None or head.end() != len(data) or not may_be_short(config.http, head.end()):
             return None
         headers = plain_headers(head[4])
         if headers is None or b"content-length" in headers:

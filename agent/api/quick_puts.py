@@ -16,7 +16,7 @@ import structlog
 
 from chowk.agent.api import errors
 from chowk.agent.api.context import ApiContext
-from chowk.agent.api.plain_requests import HEAD_BYTES_MAX, HEADERS, Heads, plain_headers
+from chowk.agent.api.plain_requests import HEAD_BYTES_MAX, HEADERS, Heads, may_be_short, plain_headers
 from chowk.core.commands import PutKey
 from chowk.core.errors import ChowkError
 from chowk.core.kv_requests import KV_WRITE
@@ -48,9 +48,7 @@ class QuickPuts:
         if not LENGTH.fullmatch(length) or head.end() + int(length) != len(data):
             return None
         config = self._context.config()
-        if config.http.block_endpoints or config.http.allow_write_from or config.http.response_headers:
-            return None
-        if head.end() > config.http.max_header_bytes:
+        if not may_be_short(config.http, head.end()):
             return None
         if int(length) > min(config.limits.kv_max_value_size, VALUE_BYTES_MAX):
             return None

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from chowk.connect.ca.certificates import key_usage
+
 SKEW = datetime.timedelta(minutes=1)
 
 
@@ -36,7 +38,7 @@ def make_authority(
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, (common_name or f"chowk agent CA {serial}")[:64])])
     builder = _builder(name, name, key.public_key(), days, serial)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(authority=True), critical=True)
+    builder = builder.add_extension(key_usage(signs_certificates=True), critical=True)
     if cluster_id:
         uri = x509.UniformResourceIdentifier(f"spiffe://{cluster_id}.{domain}")
         builder = builder.add_extension(x509.SubjectAlternativeName([uri]), critical=False)
@@ -69,7 +71,7 @@ def make_certificate(
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     builder = _builder(authority.subject, subject, key.public_key(), days, x509.random_serial_number())
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(authority=False), critical=True)
+    builder = builder.add_extension(key_usage(signs_certificates=False), critical=True)
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if listens else [])]
     builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
@@ -92,20 +94,6 @@ def _builder(
         .not_valid_before(now - SKEW)
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    )
-
-
-def _usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_encipherment=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        content_commitment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
     )
 
 

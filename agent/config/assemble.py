@@ -119,20 +119,13 @@ def _all(block: Decoded | None, kind: type[Any]) -> dict[str, Any]:
 def _limits(whole: Decoded, problems: Problems) -> LimitsConfig:
     block: Decoded | None = whole.get("limits")
     limits = _all(block, LimitsConfig)
-    if block is not None and limits.get("kv_max_value_size", 0) > VALUE_BYTES_MAX:
-        problems.warn(
-            block.at("kv_max_value_size"),
-            f"kv_max_value_size: a value has at most {VALUE_BYTES_MAX} bytes, for it is one entry of the servers' log; "
-            "that is used",
-        )
-        limits["kv_max_value_size"] = VALUE_BYTES_MAX
-    if block is not None and limits.get("txn_max_req_len", 0) > VALUE_BYTES_MAX:
-        problems.warn(
-            block.at("txn_max_req_len"),
-            f"txn_max_req_len: a transaction has at most {VALUE_BYTES_MAX} bytes, for it is one entry of the servers' log; "
-            "that is used",
-        )
-        limits["txn_max_req_len"] = VALUE_BYTES_MAX
+    for key, what in (("kv_max_value_size", "a value"), ("txn_max_req_len", "a transaction")):
+        if block is not None and limits.get(key, 0) > VALUE_BYTES_MAX:
+            problems.warn(
+                block.at(key),
+                f"{key}: {what} has at most {VALUE_BYTES_MAX} bytes, for it is one entry of the servers' log; that is used",
+            )
+            limits[key] = VALUE_BYTES_MAX
     return LimitsConfig(**limits)
 
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from chowk.agent.gossip.effects import Address
+from chowk.core.addresses import joined
 from chowk.core.errors import InvalidRequest
 
 PORT: Final = 8301
@@ -52,8 +53,7 @@ async def resolve(address: Address) -> list[Address]:
 
 def show_address(address: Address) -> str:
     """`host:port`, `[v6]:port`."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return joined(*address)
 
 
 def _is_ip(host: str) -> bool:

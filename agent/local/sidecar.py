@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from chowk.core.addresses import joined
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.service import KIND_CONNECT_PROXY, ConnectProxy, Weights
@@ -87,8 +88,7 @@ def _default_checks(
     """The first dials the sidecar where it listens (`agent.proxies.snapshots`): seldom on loopback in a cluster."""
     bound = proxy.config.get("bind_address")
     host = bound if isinstance(bound, str) and bound else sidecar.address or node_address
-    host = ANYWHERE.get(host, host)
-    target = f"[{host}]:{sidecar.port}" if ":" in host else f"{host}:{sidecar.port}"
+    target = joined(ANYWHERE.get(host, host), sidecar.port)
     return (
         CheckDefinition(name="Connect Sidecar Listening", tcp=target, interval_s=CHECK_INTERVAL_S),
         CheckDefinition(name=f"Connect Sidecar Aliasing {parent_id}", alias_service=parent_id),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -17,7 +16,7 @@ from chowk.agent.client.pool import ServerClient
 from chowk.connect.ca.keys import key_pem, make_csr, make_key
 from chowk.connect.proxy.renewal import renew_at
 from chowk.core.errors import ChowkError, TooManyRequests
-from chowk.core.records.ca import LeafCertificate
+from chowk.core.records.ca import LeafCertificate, unix_s
 from chowk.core.requests import CA_SIGN, SignRequest
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
@@ -68,7 +67,7 @@ class LeafCache:
         held = self._held.get(service)
         if held is None:
             held = await self._first(service)
-        elif self._clock.wall() >= _unix(held.leaf.valid_before):  # the clock was set, or this host slept
+        elif self._clock.wall() >= unix_s(held.leaf.valid_before):  # the clock was set, or this host slept
             self._put(held, await self._sign(service))
         held.used_at = self._clock.now()
         return held.leaf
@@ -139,8 +138,4 @@ class LeafCache:
         held.changed = asyncio.Event()
 
     def _renewal_at(self, leaf: LeafCertificate) -> float:
-        return renew_at(_unix(leaf.valid_after), _unix(leaf.valid_before), self._rng)
-
-
-def _unix(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp()
+        return renew_at(unix_s(leaf.valid_after), unix_s(leaf.valid_before), self._rng)

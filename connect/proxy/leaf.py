@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 
 import structlog
 
@@ -19,7 +18,7 @@ from chowk.connect.proxy.renewal import HeldLeaf, due_at, renew_at, retry_in
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.snapshot import ProxySnapshot
 from chowk.core.errors import ChowkError, InvalidRequest
-from chowk.core.records.ca import CARoots, LeafCertificate
+from chowk.core.records.ca import CARoots, LeafCertificate, unix_s
 
 log = structlog.get_logger("chowk.proxy")
 LOOK_S_MAX = 30.0
@@ -89,7 +88,7 @@ class LeafKeeper:
         identity = parse_spiffe(leaf.service_uri)
         if identity.service != snapshot.service:
             raise InvalidRequest(f"asked for a leaf of {snapshot.service}, got one of {identity.service}")
-        start, end = _unix(leaf.valid_after), _unix(leaf.valid_before)
+        start, end = unix_s(leaf.valid_after), unix_s(leaf.valid_before)
         held = HeldLeaf(
             service=identity.service,
             trust_domain=identity.trust_domain,
@@ -123,7 +122,3 @@ class LeafKeeper:
                 await self._changed.wait()
         except TimeoutError:
             return
-
-
-def _unix(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()

@@ -3,11 +3,17 @@ but for `LeafCertificate.private_key_pem`, which an agent fills for its own `/v1
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from chowk.core.records.base import Indexed, Record
+
+
+def unix_s(moment: str) -> float:
+    """A moment of these records (RFC 3339) in Unix seconds. ValueError."""
+    return datetime.fromisoformat(moment).timestamp()
 
 
 class CARoot(Indexed, frozen=True, kw_only=True):

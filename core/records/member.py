@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from chowk.core.addresses import joined
+
 ALIVE: Final = "alive"
 LEAVING: Final = "leaving"
 LEFT: Final = "left"
@@ -55,4 +57,4 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         port = self.tags.get("port", "")
         if not self.is_server or not port.isdigit():
             return ""
-        return f"[{self.address}]:{port}" if ":" in self.address else f"{self.address}:{port}"
+        return joined(self.address, port)
