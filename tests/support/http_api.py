@@ -125,3 +125,17 @@ async def running_api(path: Path, server: Any, config: AgentConfig | None, route
             await api.http.close()
             await views.close()
             await client.close()
+
+
+def context_of_nothing(config: AgentConfig | None = None) -> ApiContext:
+    """For what decides before it asks anything of the agent."""
+    nothing: Any = None
+    return ApiContext(
+        config=lambda: config or AgentConfig(node_name="n"),
+        client=nothing,
+        views=nothing,
+        clock=nothing,
+        local=nothing,
+        checks=nothing,
+        leaves=nothing,
+    )

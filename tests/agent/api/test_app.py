@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
 
 from chowk.agent.api.app import make_app
-from chowk.agent.api.context import ApiContext
 from chowk.agent.api.replies import text_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import ANYONE, Route
@@ -28,7 +26,7 @@ from chowk.core.requests import (
     WriteReply,
 )
 from support.fake_server import until
-from support.http_api import Api, with_api
+from support.http_api import Api, context_of_nothing, with_api
 
 NODES = NodesReply(meta=QueryMeta(index=7, last_contact_ms=3), nodes=())
 
@@ -56,19 +54,6 @@ def test_two_routes_for_one_method_of_a_path_do_not_start() -> None:
     route = Route(("GET",), "/v1/x", echo, ANYONE)
     with pytest.raises(ValueError, match="two routes answer GET /v1/x"):
         make_app(context_of_nothing(), (route, route))
-
-
-def context_of_nothing() -> ApiContext:
-    nothing: Any = None
-    return ApiContext(
-        config=lambda: AgentConfig(node_name="n"),
-        client=nothing,
-        views=nothing,
-        clock=nothing,
-        local=nothing,
-        checks=nothing,
-        leaves=nothing,
-    )
 
 
 def test_every_route_names_the_permission_it_needs_as_resource_and_access() -> None:

@@ -26,6 +26,14 @@ from support.http_api import Api, with_api
 
 DOCUMENT = document(ROUTES)
 EXAMPLES = 4
+BOUNDED = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 CHECKS = (status_code_conformance, content_type_conformance, response_schema_conformance)
 UNAVAILABLE = (
     "No path to datacenter",
@@ -108,14 +116,7 @@ def test_no_request_brings_a_fault_or_an_answer_that_is_not_described(
     operation = schema[path][method]
 
     @given(case=operation.as_strategy())
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @BOUNDED
     def attempt(case: Any) -> None:
         judge(case, url)
 
@@ -132,14 +133,7 @@ def test_no_wrong_request_brings_a_fault_or_an_answer_that_is_not_described(
         pytest.skip(f"nothing can be wrong: {error}")
 
     @given(case=strategy)
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @BOUNDED
     def attempt(case: Any) -> None:
         judge(case, url)
 

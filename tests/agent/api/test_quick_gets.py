@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from chowk.agent.api.context import ApiContext
 from chowk.agent.api.quick_gets import QuickGets
 from chowk.agent.config.model import AgentConfig, HttpConfig
 from chowk.core import errors
@@ -21,10 +18,9 @@ from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
 from chowk.core.requests import HEALTH_INSTANCES, InstancesReply, QueryMeta
 from support.fake_server import until
-from support.http_api import Api, with_api, with_registry
+from support.http_api import Api, context_of_nothing, with_api, with_registry
+from support.short_ways import answer_of, both_ways
 
-ELSEWHERE = b"GET /v1/nope HTTP/1.1\r\nHost: x\r\n\r\n"
-"""After any other request a connection is aiohttp's."""
 META = QueryMeta(index=7, known_leader=True, last_contact_ms=3, consistency="leader")
 HELD = KVEntry(key=b"a", value=b"hi", flags=3, lock_index=1, session="s", create_index=5, modify_index=7)
 
@@ -37,27 +33,6 @@ def instance(number: int) -> ServiceInstance:
 def get(target: str, *headers: str) -> bytes:
     lines = "".join(f"{line}\r\n" for line in ("Host: x", *headers))
     return f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode()
-
-
-async def answer_of(reader: asyncio.StreamReader) -> bytes:
-    """One answer, whole, without its date."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"(?i)content-length: (\d+)", head)
-    assert length is not None
-    return re.sub(rb"Date: [^\r]*", b"Date", head) + await reader.readexactly(int(length[1]))
-
-
-async def both_ways(api: Api, request: bytes) -> tuple[bytes, bytes]:
-    answers = []
-    for first in (b"", ELSEWHERE):
-        reader, writer = await asyncio.open_connection("127.0.0.1", api.http.port)
-        if first:
-            writer.write(first)
-            await answer_of(reader)
-        writer.write(request)
-        answers.append(await answer_of(reader))
-        writer.close()
-    return answers[0], answers[1]
 
 
 @pytest.mark.parametrize(
@@ -118,18 +93,8 @@ def test_failures_are_those_of_the_long_way(tmp_path: Path, failure: errors.Chow
 
 
 def taken(data: bytes, config: AgentConfig | None = None) -> bool:
-    nothing: Any = None
-
     async def ask() -> bool:
-        context = ApiContext(
-            config=lambda: config or AgentConfig(node_name="n"),
-            client=nothing,
-            views=nothing,
-            clock=nothing,
-            local=nothing,
-            checks=nothing,
-            leaves=nothing,
-        )
+        context = context_of_nothing(config)
         waiting = QuickGets(context).take(data)
         if waiting is not None:
             waiting.future.cancel()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chowk.agent.api.context import ApiContext
 from chowk.agent.api.quick_puts import QuickPuts
 from chowk.agent.config.model import AgentConfig, HttpConfig, LimitsConfig
 from chowk.core import errors
@@ -18,10 +16,8 @@ from chowk.core.commands import PutKey
 from chowk.core.kv_requests import KV_WRITE
 from chowk.core.requests import WriteReply
 from support.fake_server import until
-from support.http_api import Api, with_api
-
-ELSEWHERE = b"GET /v1/nope HTTP/1.1\r\nHost: x\r\n\r\n"
-"""After any other request a connection is aiohttp's."""
+from support.http_api import Api, context_of_nothing, with_api
+from support.short_ways import ELSEWHERE, answer_of, both_ways
 
 
 def put(key: str = "a", body: bytes = b"hi", *headers: str, length: int | None = None) -> bytes:
@@ -29,27 +25,6 @@ def put(key: str = "a", body: bytes = b"hi", *headers: str, length: int | None =
     return (
         f"PUT /v1/kv/{key} HTTP/1.1\r\n".encode() + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n" + body
     )
-
-
-async def answer_of(reader: asyncio.StreamReader) -> bytes:
-    """One answer, whole, without its date."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"(?i)content-length: (\d+)", head)
-    assert length is not None
-    return re.sub(rb"Date: [^\r]*", b"Date", head) + await reader.readexactly(int(length[1]))
-
-
-async def both_ways(api: Api, request: bytes) -> tuple[bytes, bytes]:
-    answers = []
-    for first in (b"", ELSEWHERE):
-        reader, writer = await asyncio.open_connection("127.0.0.1", api.http.port)
-        if first:
-            writer.write(first)
-            await answer_of(reader)
-        writer.write(request)
-        answers.append(await answer_of(reader))
-        writer.close()
-    return answers[0], answers[1]
 
 
 FAILURES = [
@@ -107,16 +82,7 @@ def test_what_is_not_plain_is_answered_as_on_the_long_way(tmp_path: Path, reques
 
 
 def taken(data: bytes, config: AgentConfig | None = None) -> bool:
-    nothing: Any = None
-    context = ApiContext(
-        config=lambda: config or AgentConfig(node_name="n"),
-        client=nothing,
-        views=nothing,
-        clock=nothing,
-        local=nothing,
-        checks=nothing,
-        leaves=nothing,
-    )
+    context = context_of_nothing(config)
     answer = QuickPuts(context).take(data)
     if answer is not None:
         answer.close()
