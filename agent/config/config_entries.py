@@ -21,7 +21,6 @@ from chowk.core.definitions import Position
 from chowk.core.records.base import json_name
 from chowk.core.records.config_entry import (
     AnyConfigEntry,
-    HeaderMatch,
     HttpPermission,
     Permission,
     ProxyDefaults,
@@ -30,6 +29,7 @@ from chowk.core.records.config_entry import (
     SourceIntention,
 )
 from chowk.core.records.service import MeshGateway
+from chowk.core.records.traffic import HeaderMatch
 
 PATTERN_CHARS_MAX = 1024
 SOURCES_MAX = 10_000

@@ -13,13 +13,13 @@ from chowk.core.errors import InvalidRequest
 from chowk.core.records.config_entry import (
     ALLOW,
     DENY,
-    HeaderMatch,
     HttpPermission,
     Permission,
     ServiceIntentions,
     SourceIntention,
 )  # fmt: skip
 from chowk.core.records.intention import ANY
+from chowk.core.records.traffic import HeaderMatch
 
 NAME_CHARS_MAX: Final = 128
 DESCRIPTION_CHARS_MAX: Final = 512
@@ -30,6 +30,7 @@ VALUE_CHARS_MAX: Final = 1024
 META_PAIRS_MAX: Final = 64
 REGEX_CHARS_MAX: Final = 512
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE")
+
 _NOT_IN_RE2: Final = re.compile(r"\(\?(=|!|<=|<!|P=|\()|(?<!\\)(\\\\)*\\[1-9]")
 
 

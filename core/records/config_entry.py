@@ -10,25 +10,17 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from chowk.core.records.base import Indexed, Record
+from chowk.core.records.base import Record
+from chowk.core.records.config_entry_base import ConfigEntry
+from chowk.core.records.mesh import Mesh
+from chowk.core.records.resolver import ServiceResolver
+from chowk.core.records.router import ServiceRouter
 from chowk.core.records.service import Expose, MeshGateway
+from chowk.core.records.splitter import ServiceSplitter
+from chowk.core.records.traffic import AccessLogs, Concurrency, HeaderMatch, RateLimits
 
 ALLOW = "allow"
 DENY = "deny"
-
-
-class HeaderMatch(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """One header condition of an L7 permission; exactly one of the match fields is set."""
-
-    name: str
-    present: bool = False
-    exact: str = ""
-    prefix: str = ""
-    suffix: str = ""
-    contains: str = ""
-    regex: str = ""
-    invert: bool = False
-    ignore_case: bool = False
 
 
 class HttpPermission(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,13 +55,6 @@ class SourceIntention(Record, frozen=True, kw_only=True):
     legacy_update_time: str = ""
 
 
-class ConfigEntry(Indexed, frozen=True, kw_only=True, tag_field="Kind"):
-    """The base of all kinds; (kind, name) is unique."""
-
-    name: str = ""
-    meta: dict[str, str] = msgspec.field(default_factory=dict)
-
-
 class ServiceIntentions(ConfigEntry, frozen=True, kw_only=True, tag="service-intentions"):
     """All sources' intentions towards destination `name` (`*` is any service)."""
 
@@ -90,6 +75,10 @@ class ServiceDefaults(ConfigEntry, frozen=True, kw_only=True, tag="service-defau
     local_connect_timeout_ms: int = 0
     local_request_timeout_ms: int = 0
     upstream_config: dict[str, Any] = msgspec.field(default_factory=dict)
+    rate_limits: RateLimits = RateLimits()
+    concurrency: Concurrency = Concurrency()
+    intention_mode: str = ""
+    """`permissive`: what intentions deny is let through, counted and shown; "" and `enforce`: it is denied."""
 
 
 class ProxyDefaults(ConfigEntry, frozen=True, kw_only=True, tag="proxy-defaults"):
@@ -100,9 +89,18 @@ class ProxyDefaults(ConfigEntry, frozen=True, kw_only=True, tag="proxy-defaults"
     mode: str = ""
     mesh_gateway: MeshGateway = MeshGateway()
     expose: Expose = Expose()
+    access_logs: AccessLogs = AccessLogs()
 
 
-AnyConfigEntry = ServiceIntentions | ServiceDefaults | ProxyDefaults
-KINDS: dict[str, type[ServiceIntentions] | type[ServiceDefaults] | type[ProxyDefaults]] = {
-    entry.kind: entry for entry in (ServiceIntentions, ServiceDefaults, ProxyDefaults)
+AnyConfigEntry = (
+    ServiceIntentions | ServiceDefaults | ProxyDefaults | ServiceResolver | ServiceRouter | ServiceSplitter | Mesh
+)
+KINDS: dict[str, type[ConfigEntry]] = {
+    "service-intentions": ServiceIntentions,
+    "service-defaults": ServiceDefaults,
+    "proxy-defaults": ProxyDefaults,
+    "service-resolver": ServiceResolver,
+    "service-router": ServiceRouter,
+    "service-splitter": ServiceSplitter,
+    "mesh": Mesh,
 }

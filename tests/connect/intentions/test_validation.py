@@ -10,7 +10,6 @@ from chowk.connect.intentions.entries import check_entry
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.config_entry import (
     AnyConfigEntry,
-    HeaderMatch,
     HttpPermission,
     Permission,
     ProxyDefaults,
@@ -19,6 +18,7 @@ from chowk.core.records.config_entry import (
     SourceIntention,
 )
 from chowk.core.records.service import Expose, ExposePath, MeshGateway
+from chowk.core.records.traffic import HeaderMatch
 
 ALLOWED = SourceIntention(name="web", action="allow")
 
