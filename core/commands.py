@@ -5,6 +5,7 @@ races (a lost CAS) applies to nothing and says so in its result.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -18,13 +19,17 @@ from chowk.core.records.operation import Operation
 from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.records.service import NodeService
 from chowk.core.records.session import Session
+from chowk.core.records.traffic import AccessLogs, Concurrency, RateLimits
 from chowk.core.server_options import Autopilot
 
-COMMANDS_VERSION: Final = 3
+COMMANDS_VERSION: Final = 4
 """What this release can apply. It grows by one with every release that has a new command, or a new field in one or in a
 record that one carries: a server that passed over either would differ from the others for ever, and nobody would see it.
 1: the catalog, intentions, config entries, CA, autopilot, KV and snapshots. 2: sessions, and the locks they hold. 3:
-transactions, prepared queries, coordinates."""
+transactions, prepared queries, coordinates. 4: config entries of traffic management."""
+
+
+_SILENT: Final = (None, "", 0, (), {}, RateLimits(), Concurrency(), AccessLogs())
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=False, tag_field="t"):
@@ -37,11 +42,13 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, arr
     @property
     def version(self) -> int:
         """The COMMANDS_VERSION that a server needs to apply this."""
-        version = self.since
-        for name, since in self.fields_since.items():
-            if since > version and getattr(self, name):
-                version = since
-        return version
+        return newest(self, self.since, self.fields_since)
+
+
+def newest(value: msgspec.Struct, since: int, fields_since: Mapping[str, int]) -> int:
+    """The highest of `since` and the versions of the fields of `value` that say something."""
+    said = (version for name, version in fields_since.items() if getattr(value, name) not in _SILENT)
+    return max(since, *said, 0)
 
 
 class Register(Command, frozen=True, kw_only=True, tag="register"):
@@ -66,6 +73,11 @@ class UpsertConfigEntry(Command, frozen=True, kw_only=True, tag="config-upsert")
 
     entry: AnyConfigEntry
     cas: int | None = None
+
+    @property
+    def version(self) -> int:
+        """That of the entry's kind and fields."""
+        return newest(self.entry, self.entry.since, self.entry.fields_since)
 
 
 class DeleteConfigEntry(Command, frozen=True, kw_only=True, tag="config-delete"):

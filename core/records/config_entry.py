@@ -66,6 +66,7 @@ class ServiceDefaults(ConfigEntry, frozen=True, kw_only=True, tag="service-defau
     """Defaults of one service in the mesh."""
 
     kind: ClassVar[str] = "service-defaults"
+    fields_since: ClassVar[dict[str, int]] = {"rate_limits": 4, "concurrency": 4, "intention_mode": 4}
     protocol: str = ""
     balance_inbound_connections: str = ""
     mesh_gateway: MeshGateway = MeshGateway()
@@ -85,6 +86,7 @@ class ProxyDefaults(ConfigEntry, frozen=True, kw_only=True, tag="proxy-defaults"
     """Defaults of every proxy; its only name is `global`."""
 
     kind: ClassVar[str] = "proxy-defaults"
+    fields_since: ClassVar[dict[str, int]] = {"access_logs": 4}
     config: dict[str, Any] = msgspec.field(default_factory=dict)
     mode: str = ""
     mesh_gateway: MeshGateway = MeshGateway()

@@ -49,6 +49,7 @@ class Mesh(ConfigEntry, frozen=True, kw_only=True, omit_defaults=True, tag="mesh
     """`allowed_regions`: traffic never leaves these (empty: no such bound)."""
 
     kind: ClassVar[str] = "mesh"
+    since: ClassVar[int] = 4
     transparent_proxy: MeshTransparentProxy | None = None
     allow_enabling_permissive_mutual_tls: bool = msgspec.field(default=False, name="AllowEnablingPermissiveMutualTLS")
     tls: MeshTls | None = None

@@ -108,6 +108,7 @@ class ServiceResolver(ConfigEntry, frozen=True, kw_only=True, omit_defaults=True
     """What the service's name means. `failover` is by subset; `*` is for those not named."""
 
     kind: ClassVar[str] = "service-resolver"
+    since: ClassVar[int] = 4
     default_subset: str = ""
     subsets: dict[str, Subset] = msgspec.field(default_factory=dict)
     redirect: ResolverRedirect | None = None

@@ -50,4 +50,5 @@ class ServiceRouter(ConfigEntry, frozen=True, kw_only=True, omit_defaults=True, 
     """What no route matches goes to the service itself."""
 
     kind: ClassVar[str] = "service-router"
+    since: ClassVar[int] = 4
     routes: tuple[Route, ...] = msgspec.field(default=())

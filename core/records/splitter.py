@@ -32,5 +32,6 @@ class ServiceSplitter(ConfigEntry, frozen=True, kw_only=True, omit_defaults=True
     """The weights sum to 100."""
 
     kind: ClassVar[str] = "service-splitter"
+    since: ClassVar[int] = 4
     splits: tuple[Split, ...] = ()
     sticky: Sticky | None = None
