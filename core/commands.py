@@ -29,7 +29,7 @@ record that one carries: a server that passed over either would differ from the 
 transactions, prepared queries, coordinates. 4: config entries of traffic management."""
 
 
-_SILENT: Final = (None, "", 0, (), {}, RateLimits(), Concurrency(), AccessLogs())
+_SILENT: Final[tuple[object, ...]] = (None, "", 0, (), {}, RateLimits(), Concurrency(), AccessLogs())
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=False, tag_field="t"):
