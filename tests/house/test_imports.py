@@ -17,6 +17,8 @@ CONNECT_CORES = (
     "connect.limits",
     "connect.snapshot",
     "connect.chain",
+    "connect.http1",
+    "connect.routing",
 )
 ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
@@ -35,7 +37,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "connect.snapshot": ("core",),
     "connect.control": ("core", "connect.snapshot"),
     "connect.ca": ("core", "connect.snapshot"),
-    "connect.intentions": ("core",),
+    "connect.http1": (),
+    "connect.intentions": ("core", "connect.http1", "connect.routing"),
+    "connect.routing": ("core", "connect.http1", "connect.snapshot"),
     "connect.chain": ("core",),
     "connect.balance": ("core", "connect.snapshot"),
     "connect.limits": ("core",),
