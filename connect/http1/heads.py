@@ -164,8 +164,7 @@ def parse_request(head: bytes, limits: Limits = LIMITS) -> RequestHead:
         raise Refusal(414, "target_size", f"the request target is longer than {limits.target_bytes_max} bytes")
     if len(method_token) > limits.method_bytes_max:
         raise Refusal(501, "method", f"the method is longer than {limits.method_bytes_max} bytes")
-    headers: list[tuple[bytes, bytes]] = _HEADER.findall(block)
-    index = _index(headers, limits, 400)
+    headers, index = _headers(block, limits, 400)
     method, minor_version = method_token.decode(), 1 if minor == b"1" else 0
     path, key, query, authority = split_target(method, target, index.get(b"host"), minor_version)
     connection = _options(index)
@@ -197,8 +196,7 @@ def parse_response(head: bytes, method: str, limits: Limits = LIMITS) -> Respons
     if match is None:
         raise diagnosis.of_response(head)
     minor, code, reason, block = match.groups()
-    headers: list[tuple[bytes, bytes]] = _HEADER.findall(block)
-    index = _index(headers, limits, 502)
+    headers, index = _headers(block, limits, 502)
     status, minor_version = int(code), 1 if minor == b"1" else 0
     connection = _options(index)
     framing, lies = _response_framing(index, minor_version, status, method, limits)
@@ -211,24 +209,31 @@ def parse_response(head: bytes, method: str, limits: Limits = LIMITS) -> Respons
     return ResponseHead(status, reason or b"", minor_version, headers, index, framing, keep_alive, connection)
 
 
-def _index(headers: list[tuple[bytes, bytes]], limits: Limits, status: int) -> dict[bytes, bytes]:
-    """Strips the values in `headers` where needed, and finds them by name."""
+def _headers(block: bytes, limits: Limits, status: int) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
+    """The header lines, and their values by lower-case name. The rare cases are looked for once in the block, not by line."""
+    headers: list[tuple[bytes, bytes]] = _HEADER.findall(block)
     if len(headers) > limits.headers_max:
         raise Refusal(431 if status == 400 else status, "header_count", f"more than {limits.headers_max} headers")
-    index: dict[bytes, bytes] = {}
-    for position, (name, value) in enumerate(headers):
-        if value[-1:] in b" \t" and value:
-            value = value.rstrip(b" \t")
-            headers[position] = (name, value)
-        lower = name.lower()
-        if lower in index:
-            if lower in _ONCE:
-                raise Refusal(status, "duplicate_header", f"more than one {lower.decode()} header")
-            value = index[lower] + (b"; " if lower == b"cookie" else b", ") + value
-        elif b"_" in lower and lower.replace(b"_", b"-") in _PRETENDERS:
-            raise Refusal(status, "underscore", "a header that applications confuse with one that proxies set")
-        index[lower] = value
-    return index
+    if b" \r\n" in block or b"\t\r\n" in block:
+        headers = [(name, value.rstrip(b" \t")) for name, value in headers]
+    index = {name.lower(): value for name, value in headers}
+    if len(index) < len(headers):
+        index = _joined(headers, status)
+    if b"_" in block:
+        for name in index:
+            if b"_" in name and name.replace(b"_", b"-") in _PRETENDERS:
+                raise Refusal(status, "underscore", "a header that applications confuse with one that proxies set")
+    return headers, index
+
+
+def _joined(headers: list[tuple[bytes, bytes]], status: int) -> dict[bytes, bytes]:
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value)
+    for name in _ONCE & values.keys():
+        if len(values[name]) > 1:
+            raise Refusal(status, "duplicate_header", f"more than one {name.decode()} header")
+    return {name: (b"; " if name == b"cookie" else b", ").join(found) for name, found in values.items()}
 
 
 def _options(index: dict[bytes, bytes]) -> frozenset[bytes]:
