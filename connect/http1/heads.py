@@ -29,10 +29,11 @@ _RESPONSE: Final = re.compile(
 )
 _HEADER: Final = re.compile(rb"(%b++):[ \t]*+(%b*+)\r\n" % (TOKEN, VALUE))
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]*")
-_ONCE: Final = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"content-type", b"authorization", b"expect")
-)
-"""Headers that no message may carry twice: servers differ in which one they believe."""
+_ONCE: Final = {
+    400: (b"authorization", b"content-length", b"content-type", b"expect", b"host", b"transfer-encoding"),
+    502: (b"content-length", b"transfer-encoding"),
+}
+"""Headers that no request (400) or response (502) may carry twice: servers differ in which one they believe."""
 _PRETENDERS: Final = frozenset(
     (
         b"content-length",
@@ -54,7 +55,13 @@ _PRETENDERS: Final = frozenset(
     )
 )
 """With `_` for `-` these become the same variable as the true header in CGI, WSGI and PHP applications."""
-_PROTECTED: Final = _PRETENDERS - {b"connection", b"upgrade"} | {b"content-type", b"content-encoding", b"traceparent"}
+_PROTECTED: Final = _PRETENDERS - {b"connection", b"upgrade"} | {
+    b"baggage",
+    b"content-encoding",
+    b"content-type",
+    b"traceparent",
+    b"tracestate",
+}
 """What no `Connection` header may have removed from a request (RFC 9110 section 7.6.1 has it remove all it names)."""
 
 
@@ -210,7 +217,7 @@ def parse_response(head: bytes, method: str, limits: Limits = LIMITS) -> Respons
 
 
 def _headers(block: bytes, limits: Limits, status: int) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
-    """The header lines, and their values by lower-case name. The rare cases are looked for once in the block, not by line."""
+    """The header lines, and their values by lower-case name. Rare cases are looked for in the block, not line by line."""
     headers: list[tuple[bytes, bytes]] = _HEADER.findall(block)
     if len(headers) > limits.headers_max:
         raise Refusal(431 if status == 400 else status, "header_count", f"more than {limits.headers_max} headers")
@@ -230,8 +237,8 @@ def _joined(headers: list[tuple[bytes, bytes]], status: int) -> dict[bytes, byte
     values: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         values.setdefault(name.lower(), []).append(value)
-    for name in _ONCE & values.keys():
-        if len(values[name]) > 1:
+    for name in _ONCE[status]:
+        if len(values.get(name, ())) > 1:
             raise Refusal(status, "duplicate_header", f"more than one {name.decode()} header")
     return {name: (b"; " if name == b"cookie" else b", ").join(found) for name, found in values.items()}
 
