@@ -1,1 +1,1 @@
-"""Which endpoint the next connection goes to: pure choosing."""
+"""Which endpoint the next request or connection goes to: pure balancers, passive health, failover order."""

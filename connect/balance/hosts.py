@@ -1,0 +1,118 @@
+"""One endpoint as the balancer sees it: its load, its latency, its faults. Mutable; owned by a `ClusterBalancer`.
+
+Latency is a peak-sensitive moving average as in Finagle's balancer ("peak EWMA"): a slow answer counts at once, a fast
+one pulls it down over DECAY_S, and it fades while nothing is heard, so that who was slow is asked again.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import Final
+
+from chowk.connect.snapshot import Endpoint, Target
+
+DECAY_S: Final = 10.0
+"""After so long without news a latency or a fault weighs a third (1/e)."""
+NO_DATA_S: Final = 1.0
+"""The latency of a host that has work and never answered yet: one request finds out, not a crowd."""
+FAULT_LOAD: Final = 8.0
+"""A failed request weighs like so many in work: who fails fast would seem the fastest of all."""
+FAULT_LOAD_MAX: Final = 64.0
+
+
+class Outcome(enum.Enum):
+    """How a request (or, of TCP, a connection) ended."""
+
+    OK = "ok"
+    """Answered, with whatever is not the server's fault (4xx is)."""
+    ERROR = "error"
+    """A 5xx that the service itself answered."""
+    GATEWAY = "gateway"
+    """502, 503, 504, a reset or a timeout: nobody there did the work."""
+    UNREACHABLE = "unreachable"
+    """It could not be dialled; surely no byte of the request was sent."""
+    CANCELLED = "cancelled"
+    """The caller went away: says nothing of the host."""
+
+
+class Host:
+    """Identity is the object: it stays the same while the endpoint keeps its key and address.
+
+    `available`: may be picked. `share`: its weight over the mean weight. `until`: ejected until then (0.0: it is not);
+    `sentenced`: for failed requests, not for a failed dial. `group` is -1 once it has left the cluster.
+    """
+
+    __slots__ = (
+        "active", "available", "blame", "blamed_at", "dials_failed", "ejections", "endpoint", "failed",
+        "failures", "group", "latency_s", "measured_at", "points", "queued", "returned_at", "sentenced", "share",
+        "slot", "succeeded", "target", "turn", "until", "weight",
+    )  # fmt: skip
+
+    def __init__(self, target: Target, endpoint: Endpoint) -> None:
+        self.target = target
+        self.endpoint = endpoint
+        self.weight = max(endpoint.weight, 1)
+        self.share = 1.0
+        self.active = 0
+        self.latency_s = -1.0
+        self.measured_at = 0.0
+        self.blame = 0.0
+        self.blamed_at = 0.0
+        # of the outlier detector
+        self.failures = 0
+        self.dials_failed = 0
+        self.ejections = 0
+        self.until = 0.0
+        self.sentenced = False
+        self.returned_at = 0.0
+        self.succeeded = 0
+        self.failed = 0
+        # of the group and its policy
+        self.group = 0
+        self.available = False
+        self.slot = -1
+        self.turn = -1.0
+        self.queued = False
+        self.points: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Host({self.target.id} {self.endpoint.key} active={self.active})"
+
+    @property
+    def spiffe_id(self) -> str:
+        """The identity that it must prove."""
+        return self.target.spiffe_id
+
+    def load(self, now: float) -> float:
+        """Requests in work for each mean weight, recent faults counted as such."""
+        work = self.active / self.share
+        return work + self.blame * math.exp((self.blamed_at - now) / DECAY_S) if self.blame else work
+
+    def cost(self, now: float) -> float:
+        """Seconds that one request more would take, about: latency times load. 0.0 when it never was asked."""
+        load = self.load(now)
+        if self.latency_s < 0.0:
+            return NO_DATA_S * (1.0 + load) if load else 0.0
+        return self.latency_s * math.exp((self.measured_at - now) / DECAY_S) * (1.0 + load)
+
+    def learn(self, now: float, outcome: Outcome, latency_s: float | None) -> None:
+        """A request ended so. `latency_s` None: not known."""
+        if outcome is Outcome.CANCELLED:
+            return
+        fine = outcome is Outcome.OK
+        if fine:
+            self.blame *= 0.5
+        else:
+            faded = self.blame * math.exp((self.blamed_at - now) / DECAY_S)
+            self.blame, self.blamed_at = min(faded + FAULT_LOAD, FAULT_LOAD_MAX), now
+        if latency_s is None:
+            return
+        kept = math.exp((self.measured_at - now) / DECAY_S)
+        if latency_s >= self.latency_s * kept:
+            self.latency_s = latency_s
+        elif fine:
+            self.latency_s = self.latency_s * kept + latency_s * (1.0 - kept)
+        else:
+            return
+        self.measured_at = now
