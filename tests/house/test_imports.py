@@ -19,6 +19,7 @@ CONNECT_CORES = (
     "connect.chain",
     "connect.http1",
     "connect.routing",
+    "connect.stats",
 )
 ALLOWED: dict[str, tuple[str, ...]] = {
     "core": (),
