@@ -1,1 +1,1 @@
-"""Caps on connections and handshakes: pure counting."""
+"""How much at once, and how often: doors, breakers, budgets, rates, concurrency. Pure counting."""

@@ -43,7 +43,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "connect.routing": ("core", "connect.http1", "connect.snapshot"),
     "connect.chain": ("core",),
     "connect.balance": ("core", "connect.snapshot"),
-    "connect.limits": ("core",),
+    "connect.limits": ("core", "connect.snapshot"),
     "connect.stats": (),
     "connect.proxy": ("core", "connect.control", *CONNECT_CORES),
     "dns": ("core",),
