@@ -13,6 +13,11 @@ _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]*)([^?]*)(?:\?(.*))?", re.IGN
 _NOWHERE: Final = b""
 
 
+def is_authority(value: bytes) -> bool:
+    """Whether this is a host name or address, with or without a port."""
+    return _AUTHORITY.fullmatch(value) is not None
+
+
 def split_target(
     method: str, target: bytes, host: bytes | None, minor_version: int
 ) -> tuple[bytes, bytes, bytes | None, bytes]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from chowk.connect.http1.refusal import Refusal
 
@@ -84,3 +84,50 @@ def _remove_dots(path: bytes) -> bytes:
     if segments[-1] in (b".", b".."):
         kept.append(b"")
     return b"/" + b"/".join(kept)
+
+
+_LONE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_RULE_SAFE: Final = bytes(code for code in range(0x21, 0x7F) if code not in b"?#\\")
+
+
+def rule_key(text: str, *, is_prefix: bool) -> bytes | None:
+    """A rule's path in the form of `key`. None: no request that is let through has such a path.
+
+    A rule may be written encoded or plainly. The last segment of a prefix may be part of a longer one, so it stays as it is.
+    """
+    raw = quoted(text, _RULE_SAFE)
+    whole, part = raw, b""
+    if is_prefix:
+        parent, slash, part = raw.rpartition(b"/")
+        whole = parent + slash
+    try:
+        return normalise(whole)[1] + (normalise(b"/_" + part)[1][2:] if part else b"")
+    except Refusal:
+        return None
+
+
+def joined(text: str, rest: bytes = b"") -> bytes:
+    """A configured path, and what follows it, as they go on the wire. Refusal 400 when they meet in a dot segment.
+
+    Resolving it would leave the place that the configuration names: `/files/` and `../etc` (of `/prefix../etc`).
+    """
+    path = _SLASHES.sub(b"/", quoted(text, _RULE_SAFE) + rest)
+    normal = normalise(path)[0]
+    if len(_ESCAPE.sub(b"_", normal)) != len(_ESCAPE.sub(b"_", path)):
+        raise Refusal(400, "path", "a rewritten path with a dot segment")
+    return normal
+
+
+def quoted(text: str, safe: bytes) -> bytes:
+    """Configured text as it may stand in a request target: all but `safe` percent-encoded, escapes in it kept."""
+    return quote_from_bytes(_LONE_PERCENT.sub(b"%25", text.encode(errors="replace")), safe=safe).encode()
+
+
+def offset_of(path: bytes, key_bytes: int) -> int:
+    """Where in `path` the first `key_bytes` bytes of its key end."""
+    if b"%" not in path:
+        return key_bytes
+    at = 0
+    for _ in range(key_bytes):
+        at += 3 if path[at : at + 1] == b"%" else 1
+    return at
