@@ -6,6 +6,8 @@ The agent serves these; a proxy keeps calling `ATTACH` until it is answered, for
 from __future__ import annotations
 
 from chowk.connect.snapshot import ProxySnapshot
+from chowk.connect.stats.edges import EdgeTotals
+from chowk.connect.stats.observation import RequestFilter, RequestRecord
 from chowk.core.records.ca import LeafCertificate
 from chowk.core.requests import Empty, Message, Method
 
@@ -23,12 +25,36 @@ class Attach(Message, frozen=True, kw_only=True):
     version: int = 0
 
 
+class Tap(Message, frozen=True, kw_only=True):
+    """Somebody wants to see requests: those that `filter` takes, at most `per_s` of them a second, until `ends_s` (Unix
+    seconds). `id` is the tap's name in what is sent back.
+    """
+
+    id: int
+    filter: RequestFilter = RequestFilter()
+    per_s: int = 100
+    ends_s: float
+
+
 class Instruction(Message, frozen=True, kw_only=True):
-    """One item of the ATTACH stream: a new `snapshot`, or `stop`: another proxy took over, or the service is gone."""
+    """One item of the ATTACH stream: a new `snapshot`; `taps` that are to be served, when those changed; or `stop`: another
+    proxy took over, or the service is gone.
+    """
 
     snapshot: ProxySnapshot | None = None
+    taps: tuple[Tap, ...] | None = None
     stop: bool = False
     reason: str = ""
+
+
+class Tapped(Message, frozen=True, kw_only=True):
+    """Requests that the tap `id` takes, in the order of their ends; `missed` more were over its rate."""
+
+    proxy_id: str
+    instance: str
+    id: int
+    requests: tuple[RequestRecord, ...]
+    missed: int = 0
 
 
 class SignLeaf(Message, frozen=True, kw_only=True):
@@ -71,8 +97,12 @@ class Report(Message, frozen=True, kw_only=True):
     bytes_received_total: int = 0
     bytes_sent_total: int = 0
     upstreams: tuple[UpstreamStatus, ...] = ()
+    edges: tuple[EdgeTotals, ...] = ()
+    edges_overflow_total: int = 0
+    """Times that an edge found no place of its own in `edges`."""
 
 
 ATTACH = Method("Proxy.Attach", Attach, Instruction, "service:write")
 SIGN_LEAF = Method("Proxy.SignLeaf", SignLeaf, SignedLeaf, "service:write")
+TAPPED = Method("Proxy.Tapped", Tapped, Empty, "service:write")
 REPORT = Method("Proxy.Report", Report, Empty, "service:write")

@@ -12,7 +12,18 @@ from typing import Final, TypeVar
 
 import structlog
 
-from chowk.connect.control import ATTACH, REPORT, SIGN_LEAF, Attach, Instruction, Report, SignLeaf
+from chowk.connect.control import (
+    ATTACH,
+    REPORT,
+    SIGN_LEAF,
+    TAPPED,
+    Attach,
+    Instruction,
+    Report,
+    SignLeaf,
+    Tapped,
+)
+from chowk.connect.stats.observation import RequestRecord
 from chowk.core.errors import ChowkError, Unavailable
 from chowk.core.records.ca import LeafCertificate
 from chowk.core.requests import Method
@@ -71,6 +82,11 @@ class AgentLink:
     async def report(self, report: Report) -> None:
         """Tell how things are. ChowkError."""
         await self._call(REPORT, report, REPORT_TIMEOUT_S)
+
+    async def send_tapped(self, tap_id: int, requests: tuple[RequestRecord, ...], missed: int) -> None:
+        """Hand on what a tap took. ChowkError."""
+        batch = Tapped(proxy_id=self.proxy_id, instance=self.instance, id=tap_id, requests=requests, missed=missed)
+        await self._call(TAPPED, batch, REPORT_TIMEOUT_S)
 
     async def _attach(self) -> None:
         connection = await dial_unix(self._path)

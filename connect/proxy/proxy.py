@@ -11,11 +11,13 @@ from typing import Final
 import structlog
 
 from chowk.connect.control import Instruction, Report, UpstreamStatus
+from chowk.connect.proxy.access_log import AccessLog
 from chowk.connect.proxy.agent_link import AgentLink
 from chowk.connect.proxy.inbound import Inbound
 from chowk.connect.proxy.leaf import LeafKeeper
 from chowk.connect.proxy.listener import Listener, Place
 from chowk.connect.proxy.state import ProxySettings, ProxyState
+from chowk.connect.proxy.taps import Taps
 from chowk.connect.proxy.upstream import Upstream
 from chowk.connect.snapshot import ProxySnapshot, UpstreamSnapshot
 from chowk.core.errors import ChowkError
@@ -55,6 +57,8 @@ class Proxy:
             take=self._take,
             version=lambda: self.state.snapshot.version if self.state.snapshot else 0,
         )
+        self._access_log = AccessLog(self.state.observers, clock, rng)
+        self._taps = Taps(self.state.observers, clock, self._agent.send_tapped)
         self._leaf = LeafKeeper(self.state, self._agent.sign, self._changed)
         self._change = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -67,12 +71,15 @@ class Proxy:
         tasks.spawn(self._follow(), "listeners")
         tasks.spawn(self._report(), "report")
         tasks.spawn(self._sweep(), "idle")
+        tasks.spawn(self._access_log.run(), "access log")
+        tasks.spawn(self._taps.run(), "taps")
         tasks.spawn(self._agent.run(), "agent")
         await self._stopping.wait()
         for listener in self.listeners.values():
             await listener.close()
         await self._drain()
         await tasks.close()
+        await self._access_log.flush()
 
     def stop(self, reason: str) -> None:
         """Accept no more, let what runs end for a bounded time, return from `run`."""
@@ -85,8 +92,11 @@ class Proxy:
     def _take(self, instruction: Instruction) -> None:
         if instruction.stop:
             self.stop(instruction.reason)
-        elif instruction.snapshot is not None:
+        if instruction.taps is not None:
+            self._taps.serve(instruction.taps)
+        if instruction.snapshot is not None:
             before, self.state.snapshot = self.state.snapshot, instruction.snapshot
+            self._access_log.use(instruction.snapshot.access_logs)
             if before is not None:
                 self.inbound.judge_again()
             self._leaf.look()
@@ -125,9 +135,9 @@ class Proxy:
             key = (each.name, each.datacenter, _place(each))
             upstream = self.upstreams.get(key)
             if upstream is None:
-                upstream = Upstream(self.state, each)
+                upstream = Upstream(self.state, each, snapshot.targets)
             else:
-                upstream.update(each)
+                upstream.update(each, snapshot.targets)
             kept[key] = upstream
         self.upstreams = kept
         return list(kept.values())
@@ -201,6 +211,8 @@ class Proxy:
             bytes_received_total=inbound.tally.from_mesh_bytes,
             bytes_sent_total=inbound.tally.to_mesh_bytes,
             upstreams=tuple(self._describe(upstream) for upstream in self.upstreams.values()),
+            edges=state.edges.totals(),
+            edges_overflow_total=state.edges.overflow_total,
         )
 
     def _describe(self, upstream: Upstream) -> UpstreamStatus:

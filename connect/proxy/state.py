@@ -16,6 +16,8 @@ from chowk.connect.proxy.handshakes import HandshakeLine
 from chowk.connect.proxy.links import Pipe
 from chowk.connect.proxy.peers import Peers
 from chowk.connect.snapshot import ProxySnapshot
+from chowk.connect.stats.edges import Edges
+from chowk.connect.stats.observation import Observers
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
 
@@ -55,6 +57,8 @@ class ProxyState:
         self.handshakes = Gate(settings.handshakes_max)
         self.handshake_failures = 0
         self.pipes: set[Pipe] = set()
+        self.edges = Edges()
+        self.observers = Observers()
         self.tasks = TaskOwner("proxy")
         self._warned: dict[str, float] = {}
 
