@@ -3,8 +3,8 @@
 The queue is Facebook's (Maurer, "Fail at Scale", ACM Queue 2015), a controlled delay after CoDel (RFC 8289): nobody waits
 longer than WAIT_S; once the queue has not been empty for WAIT_S, nobody waits longer than WAIT_S_OVERLOADED and the newest
 goes first. So a queue may take up a burst, but not make everybody late: its oldest would time out at their callers anyway,
-work done for nobody. Driven by the inbound proxy: `arrive`, `leave`, `withdraw`, and `handle_timer` at `next_deadline`; after
-each of them `take_effects`.
+work done for nobody. Driven by the inbound proxy: `arrive`, `leave`, `withdraw`, and `handle_timer` at `next_deadline`,
+each followed by `take_effects`.
 """
 
 from __future__ import annotations

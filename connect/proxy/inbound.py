@@ -15,9 +15,10 @@ import structlog
 from chowk.connect.ca.verification import IdentityError
 from chowk.connect.intentions.decision import decide
 from chowk.connect.limits.gate import Gate
-from chowk.connect.proxy.links import Pipe, PlainLink, Tally, TlsLink
+from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.listener import Place
 from chowk.connect.proxy.state import ProxyState
+from chowk.connect.proxy.tally import Tally
 from chowk.connect.snapshot import InboundSnapshot, ProxySnapshot
 
 log = structlog.get_logger("chowk.proxy")

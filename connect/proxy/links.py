@@ -16,6 +16,8 @@ import struct
 from collections.abc import Callable
 from typing import Final, cast
 
+from chowk.connect.proxy.tally import Tally
+
 READ_BYTES: Final = 128 * 1024
 RECORD_BYTES: Final = 16 * 1024
 """The most plaintext of one TLS record."""
@@ -26,16 +28,6 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (soc
 
 # One buffer for all reads of the process: what is read is encrypted or decrypted before the loop reads again.
 _buffer = memoryview(bytearray(READ_BYTES))
-
-
-class Tally:
-    """Counters of a listener, added to by its connections."""
-
-    def __init__(self) -> None:
-        self.open = 0
-        self.total = 0
-        self.to_mesh_bytes = 0
-        self.from_mesh_bytes = 0
 
 
 class Link(asyncio.BufferedProtocol):
@@ -213,6 +205,7 @@ class TlsLink(Link):
                     self._ended()
                     return
                 tally.from_mesh_bytes += len(data)
+                pipe.answered = True
                 if plain is not None:
                     plain.write(data)
         except ssl.SSLWantReadError:
@@ -335,7 +328,10 @@ class TlsLink(Link):
 
 
 class Pipe:
-    """A TLS link and a plain link, joined. `on_end` is called once, when both are gone."""
+    """A TLS link and a plain link, joined. `on_end` is called once, when both are gone.
+
+    `answered`: a byte came from the far end. `cut_by_mesh`: that end went away before both streams were over.
+    """
 
     def __init__(self, tls: TlsLink, plain: PlainLink, tally: Tally, on_end: Callable[[Pipe], None]) -> None:
         self.tls = tls
@@ -343,7 +339,7 @@ class Pipe:
         self.tally = tally
         self.active = True
         self.quiet_looks = 0
-        self.plain_done = False
+        self.plain_done = self.answered = self.cut_by_mesh = False
         self._on_end = on_end
         self._over = False
 
@@ -381,6 +377,7 @@ class Pipe:
     def link_lost(self, link: Link) -> None:
         """One of the two is gone. If its stream was not over, the other end must learn that it was cut."""
         if not (self.plain_done and self.tls.drained):
+            self.cut_by_mesh = self.cut_by_mesh or (link is self.tls and not self.plain.lost)
             (self.plain if link is self.tls else self.tls).reset()
         if self.tls.lost and self.plain.lost and not self._over:
             self._over = True

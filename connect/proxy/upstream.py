@@ -2,26 +2,32 @@
 
 Trust boundary: the far end must prove exactly the SPIFFE id the snapshot names, before a byte is sent,
 in a resumed session too.
-An instance that cannot be dialled is passed over for the next one; once bytes may have been sent nothing is tried again.
+Each connection goes to a cluster by the weights of its splits, and there to the instance that the balancer picks. One that
+cannot be dialled is passed over for the next; once bytes may have been sent nothing is tried again. Such a second dial is
+work for nobody's application, so no retry budget limits it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
-from chowk.connect.balance.choice import choose
-from chowk.connect.balance.cooldown import Cooldown
+from chowk.connect.balance.hosts import Host, Outcome
 from chowk.connect.ca.verification import IdentityError
 from chowk.connect.limits.gate import Gate
+from chowk.connect.proxy.clusters import Clusters, LiveCluster
 from chowk.connect.proxy.credentials import Credentials
-from chowk.connect.proxy.links import Pipe, PlainLink, Tally, TlsLink
+from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.listener import Place
 from chowk.connect.proxy.state import ProxyState
-from chowk.connect.snapshot import Endpoint, UpstreamSnapshot
+from chowk.connect.proxy.tally import Tally
+from chowk.connect.snapshot import Target, UpstreamSnapshot
 
 ATTEMPTS_MAX: Final = 3
+EARLY_RESET_S: Final = 1.0
+"""A connection that the mesh cuts before this, without a byte of answer, counts as a failure of the instance."""
 
 
 class DialError(OSError):
@@ -44,25 +50,21 @@ class AppLink(PlainLink):
 class Upstream:
     """Lives as long as snapshots name it; `update` hands it its newest description."""
 
-    def __init__(self, state: ProxyState, snapshot: UpstreamSnapshot) -> None:
+    def __init__(self, state: ProxyState, snapshot: UpstreamSnapshot, targets: Mapping[str, Target]) -> None:
         self.state = state
         self.snapshot = snapshot
+        self.clusters = Clusters(snapshot, targets, state.rng)
         self.tally = Tally()
         self.dial_failures_total = 0
         self._room = Gate(snapshot.connections_max)
-        self._live: dict[str, int] = {}
-        self._cooldown = Cooldown()
-        self._sessions: dict[str, tuple[ssl.SSLContext, ssl.SSLSession]] = {}
+        self._sessions: dict[Host, tuple[ssl.SSLContext, str, ssl.SSLSession]] = {}
 
-    def update(self, snapshot: UpstreamSnapshot) -> None:
+    def update(self, snapshot: UpstreamSnapshot, targets: Mapping[str, Target]) -> None:
         """Endpoints, identity or limits changed; open connections stay."""
-        if snapshot.spiffe_id != self.snapshot.spiffe_id:
-            self._sessions.clear()
         self.snapshot = snapshot
         self._room.limit = snapshot.connections_max
-        keys = {endpoint.key for endpoint in snapshot.endpoints}
-        self._cooldown.keep(keys)
-        self._sessions = {key: value for key, value in self._sessions.items() if key in keys}
+        self.clusters.update(snapshot, targets, self.state.rng)
+        self._sessions = {host: kept for host, kept in self._sessions.items() if host.group >= 0}
 
     @property
     def place(self) -> Place:
@@ -93,53 +95,81 @@ class Upstream:
         state.tasks.spawn(self._join(plain), f"upstream {self.snapshot.name}")
 
     async def _join(self, plain: PlainLink) -> None:
-        pipe: Pipe | None = None
+        joined, cluster = False, None
         try:
-            endpoint, tls = await self._dial_any()
-            self._live[endpoint.key] = self._live.get(endpoint.key, 0) + 1
-            pipe = Pipe(tls, plain, self.tally, lambda pipe: self._ended(pipe, endpoint.key))
+            cluster = self._enter_cluster()
+            host, tls = await self._dial_any(cluster)
+            began = self.state.clock.now()
+            pipe = Pipe(tls, plain, self.tally, lambda pipe: self._ended(pipe, cluster, host, began))
             self.state.pipes.add(pipe)
+            joined = True
             pipe.start()
         except DialError as error:
             self.state.warn("upstream cannot be reached", upstream=self.snapshot.name, reason=str(error))
         finally:
-            if pipe is None:
-                self._leave()
+            if not joined:
+                self._leave(cluster)
                 plain.reset()
 
-    async def _dial_any(self) -> tuple[Endpoint, TlsLink]:
-        """The first instance that answers, of at most ATTEMPTS_MAX different ones."""
-        tried: set[str] = set()
-        reason = "no healthy instance"
+    def _enter_cluster(self) -> LiveCluster:
+        """The cluster of a new connection, which is counted there."""
+        routes = self.snapshot.routes
+        cluster = self.clusters.drawn(routes[-1].splits if routes else (), self.state.rng)
+        if cluster is None:
+            raise DialError("no route")
+        if not cluster.breakers.connections.enter():
+            raise DialError(f"too many connections to {cluster.cluster.name}")
+        return cluster
+
+    async def _dial_any(self, cluster: LiveCluster) -> tuple[Host, TlsLink]:
+        """The first instance that answers, of at most ATTEMPTS_MAX different ones. It counts as `started`."""
+        if not cluster.breakers.pending.enter():
+            raise DialError(f"too many connections waiting for {cluster.cluster.name}")
+        try:
+            return await self._dial_some(cluster)
+        finally:
+            cluster.breakers.pending.leave()
+
+    async def _dial_some(self, cluster: LiveCluster) -> tuple[Host, TlsLink]:
+        state, balancer = self.state, cluster.balancer
+        tried: list[Host] = []
+        reason = ""
         for _attempt in range(ATTEMPTS_MAX):
-            upstream = self.snapshot
-            credentials = self.state.usable_credentials()
+            credentials = state.usable_credentials()
             if credentials is None:
                 raise DialError("no valid leaf certificate")
-            left = [endpoint for endpoint in upstream.endpoints if endpoint.key not in tried]
-            avoid = self._cooldown.avoided(self.state.clock.now())
-            endpoint = choose(left, self._live, avoid, self.state.rng)
-            if endpoint is None:
+            host = balancer.pick(state.clock.now(), state.rng, exclude=tried)
+            if host is None:
+                reason = reason or balancer.why_none(tried)
                 break
-            tried.add(endpoint.key)
+            tried.append(host)
+            balancer.started(host)
+            outcome = Outcome.CANCELLED
             try:
-                tls = await self._dial(endpoint, upstream, credentials)
+                tls = await self._dial(host, cluster.cluster.connect_timeout_s, credentials)
+                outcome = Outcome.OK
             except (OSError, TimeoutError) as error:
+                endpoint = host.endpoint
                 reason = f"{endpoint.key} at {endpoint.address}:{endpoint.port}: {str(error) or 'timeout'}"
                 self.dial_failures_total += 1
-                self._cooldown.failed(endpoint.key, self.state.clock.now())
+                outcome = Outcome.UNREACHABLE
                 continue
-            self._cooldown.succeeded(endpoint.key)
-            return endpoint, tls
+            finally:
+                if outcome is not Outcome.OK:
+                    balancer.finished(host, state.clock.now(), state.rng, outcome)
+            balancer.reached(host)
+            return host, tls
         raise DialError(reason)
 
-    async def _dial(self, endpoint: Endpoint, upstream: UpstreamSnapshot, credentials: Credentials) -> TlsLink:
-        """A secured link to `endpoint`, whose identity is proven."""
+    async def _dial(self, host: Host, timeout_s: float, credentials: Credentials) -> TlsLink:
+        """A secured link to `host`, whose identity is proven."""
         loop = asyncio.get_running_loop()
+        endpoint, expected = host.endpoint, host.spiffe_id
         secured: asyncio.Future[None] = loop.create_future()
 
         def keep_session(session: ssl.SSLSession) -> None:
-            self._sessions[endpoint.key] = (credentials.client, session)
+            if host.group >= 0:
+                self._sessions[host] = (credentials.client, expected, session)
 
         link = TlsLink(
             run_step=self.state.line.add,
@@ -147,45 +177,48 @@ class Upstream:
             on_failed=lambda _link, why: None if secured.done() else secured.set_exception(DialError(why)),
             on_session=keep_session,
         )
-        context, session = self._sessions.get(endpoint.key, (None, None))
+        context, identity, session = self._sessions.get(host, (None, "", None))
+        resumable = context is credentials.client and identity == expected
         done = False
         try:
-            async with asyncio.timeout(upstream.connect_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await loop.create_connection(lambda: link, endpoint.address, endpoint.port)
             async with asyncio.timeout(self.state.settings.handshake_timeout_s):
-                link.start(
-                    credentials.client, server_side=False, session=session if context is credentials.client else None
-                )
+                link.start(credentials.client, server_side=False, session=session if resumable else None)
                 await secured
-            self._check_identity(link, upstream)
+            self._check_identity(link, expected)
             done = True
         finally:
             secured.cancel()
             if not done:
-                self._sessions.pop(endpoint.key, None)
+                self._sessions.pop(host, None)
                 link.reset()
         return link
 
-    def _check_identity(self, link: TlsLink, upstream: UpstreamSnapshot) -> None:
+    def _check_identity(self, link: TlsLink, expected: str) -> None:
         snapshot = self.state.snapshot
         domain = snapshot.roots.trust_domain if snapshot is not None else ""
         try:
             identity = self.state.peers.identify(link.peer_leaf, domain, self.state.clock.wall())
         except IdentityError as error:
             raise DialError(str(error)) from error
-        if str(identity) != upstream.spiffe_id:
-            raise DialError(f"it proved to be {identity}, not {upstream.spiffe_id}")
+        if str(identity) != expected:
+            raise DialError(f"it proved to be {identity}, not {expected}")
 
-    def _ended(self, pipe: Pipe, key: str) -> None:
-        self.state.pipes.discard(pipe)
-        left = self._live.get(key, 0) - 1
-        if left > 0:
-            self._live[key] = left
+    def _ended(self, pipe: Pipe, cluster: LiveCluster, host: Host, began: float) -> None:
+        state = self.state
+        state.pipes.discard(pipe)
+        now = state.clock.now()
+        if pipe.answered or not pipe.cut_by_mesh:
+            outcome = Outcome.OK if pipe.answered else Outcome.CANCELLED
         else:
-            self._live.pop(key, None)
-        self._leave()
+            outcome = Outcome.GATEWAY if now - began < EARLY_RESET_S else Outcome.CANCELLED
+        cluster.balancer.finished(host, now, state.rng, outcome)
+        self._leave(cluster)
 
-    def _leave(self) -> None:
+    def _leave(self, cluster: LiveCluster | None) -> None:
+        if cluster is not None:
+            cluster.breakers.connections.leave()
         self.tally.open -= 1
         self._room.leave()
         self.state.connections.leave()
