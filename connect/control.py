@@ -6,7 +6,7 @@ The agent serves these; a proxy keeps calling `ATTACH` until it is answered, for
 from __future__ import annotations
 
 from chowk.connect.snapshot import ProxySnapshot
-from chowk.connect.stats.edges import EdgeTotals
+from chowk.connect.stats.edges import EdgeTotals, PeerTotals
 from chowk.connect.stats.observation import RequestFilter, RequestRecord
 from chowk.core.records.ca import LeafCertificate
 from chowk.core.requests import Empty, Message, Method
@@ -98,8 +98,9 @@ class Report(Message, frozen=True, kw_only=True):
     bytes_sent_total: int = 0
     upstreams: tuple[UpstreamStatus, ...] = ()
     edges: tuple[EdgeTotals, ...] = ()
+    peers: tuple[PeerTotals, ...] = ()
     edges_overflow_total: int = 0
-    """Times that an edge found no place of its own in `edges`."""
+    """Times that an edge or peer found no place of its own."""
 
 
 ATTACH = Method("Proxy.Attach", Attach, Instruction, "service:write")

@@ -13,13 +13,14 @@ from typing import Final
 import structlog
 
 from chowk.connect.ca.verification import IdentityError
-from chowk.connect.intentions.decision import decide
 from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.listener import Place
 from chowk.connect.proxy.state import ProxyState
+from chowk.connect.proxy.verdict import judge_connection
 from chowk.connect.proxy.tally import Tally
 from chowk.connect.snapshot import InboundSnapshot, ProxySnapshot
+from chowk.connect.stats.edges import INBOUND
 
 log = structlog.get_logger("chowk.proxy")
 SILENT_MAX: Final = 512
@@ -167,10 +168,19 @@ class Inbound:
             self.state.handshake_failures += 1
             self.state.warn("inbound peer refused", reason=str(error))
             return None
-        if not self._allowed(identity.service):
+        verdict = judge_connection(snapshot, identity.service)
+        peer = self.state.edges.peer(INBOUND, identity.service)
+        if not verdict.allowed:
             self.denied_total += 1
+            peer.denied += 1
             self.state.warn("denied by intentions", source=identity.service, destination=snapshot.service)
             return None
+        peer.opened += 1
+        if verdict.waived:
+            peer.permitted += 1
+            self.state.warn(
+                "intentions would deny", source=identity.service, destination=snapshot.service, waived=verdict.waived
+            )
         return identity.service
 
     async def _join(self, link: InboundLink, source: str, inbound: InboundSnapshot) -> None:
@@ -194,11 +204,7 @@ class Inbound:
                 link.reset()
 
     def _allowed(self, source: str) -> bool:
-        snapshot = self.state.snapshot
-        return (
-            snapshot is not None
-            and decide(snapshot.intentions, source, snapshot.service, snapshot.default_allow).allowed
-        )
+        return judge_connection(self.state.snapshot, source).allowed
 
     def _handshake_over(self, link: InboundLink) -> None:
         self._silent.pop(link, None)

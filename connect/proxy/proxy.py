@@ -212,6 +212,7 @@ class Proxy:
             bytes_sent_total=inbound.tally.to_mesh_bytes,
             upstreams=tuple(self._describe(upstream) for upstream in self.upstreams.values()),
             edges=state.edges.totals(),
+            peers=state.edges.peer_totals(),
             edges_overflow_total=state.edges.overflow_total,
         )
 

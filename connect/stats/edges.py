@@ -1,4 +1,5 @@
-"""Requests by edge: which service called which, by which route, and what came of it. Pure; fed by `connect.proxy`.
+"""Requests by edge: which service called which, by which route, and what came of it; connections by peer. Pure; fed by
+`connect.proxy`.
 
 Labels come from configuration and proven identities, never from what a request says; yet both can grow. So a table holds
 at most EDGES_MAX edges: what comes after is counted under OTHER, and how often that was is counted too.
@@ -33,6 +34,35 @@ class EdgeTotals(msgspec.Struct, frozen=True, kw_only=True):
     duration_sum_s: float
     reasons: dict[str, int] = {}
     retries: int = 0
+
+
+class PeerTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Connections with one other service since the proxy started. `denied` by intentions; `permitted` were let through
+    although intentions deny them, because the service only watches (permissive) or is in a bypass.
+    """
+
+    direction: str
+    peer: str
+    opened: int = 0
+    denied: int = 0
+    permitted: int = 0
+
+
+class Peer:
+    """The counters of one peer, kept by whoever serves it."""
+
+    __slots__ = ("denied", "direction", "opened", "peer", "permitted")
+
+    def __init__(self, direction: str, peer: str) -> None:
+        self.direction = direction
+        self.peer = peer
+        self.opened = self.denied = self.permitted = 0
+
+    def totals(self) -> PeerTotals:
+        """As they are now."""
+        return PeerTotals(
+            direction=self.direction, peer=self.peer, opened=self.opened, denied=self.denied, permitted=self.permitted
+        )
 
 
 class Edge:
@@ -72,10 +102,11 @@ class Edge:
 
 
 class Edges:
-    """All edges of one proxy."""
+    """All edges of one proxy, and all peers; at most `edges_max` of each."""
 
     def __init__(self, edges_max: int = EDGES_MAX) -> None:
         self._edges: dict[tuple[str, str, str], Edge] = {}
+        self._peers: dict[tuple[str, str], Peer] = {}
         self._edges_max = edges_max
         self.overflow_total = 0
 
@@ -88,6 +119,20 @@ class Edges:
             self.overflow_total += 1
             peer = route = OTHER
         return self._edges.setdefault((direction, peer, route), Edge(direction, peer, route))
+
+    def peer(self, direction: str, peer: str) -> Peer:
+        """The counters of this peer, or of OTHER in its direction when there is no room for one more."""
+        found = self._peers.get((direction, peer))
+        if found is not None:
+            return found
+        if len(self._peers) >= self._edges_max:
+            self.overflow_total += 1
+            peer = OTHER
+        return self._peers.setdefault((direction, peer), Peer(direction, peer))
+
+    def peer_totals(self) -> tuple[PeerTotals, ...]:
+        """Of every peer, in the order of their names."""
+        return tuple(self._peers[key].totals() for key in sorted(self._peers))
 
     def totals(self) -> tuple[EdgeTotals, ...]:
         """Of every edge, in the order of their names."""

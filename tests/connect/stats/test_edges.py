@@ -37,3 +37,14 @@ def test_an_edge_that_is_there_is_found_again_when_the_table_is_full() -> None:
     edges.edge(OUTBOUND, "cache")
     assert edges.edge(OUTBOUND, "db") is first
     assert edges.overflow_total == 1
+
+
+def test_connections_are_counted_by_peer_with_the_same_cap() -> None:
+    edges = Edges(edges_max=2)
+    for name in ("web", "api", "stranger", "web", "another"):
+        peer = edges.peer(INBOUND, name)
+        peer.opened += 1
+    edges.peer(INBOUND, "web").denied += 1
+    edges.peer(INBOUND, "api").permitted += 1
+    told = {each.peer: (each.opened, each.denied, each.permitted) for each in edges.peer_totals()}
+    assert told == {"web": (2, 1, 0), "api": (1, 0, 1), OTHER: (2, 0, 0)}
