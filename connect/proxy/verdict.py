@@ -1,0 +1,42 @@
+"""May this service connect here? What the intentions say, and whether the service only watches what they would deny.
+
+The one place where a denial is waived, so that connections and requests can never be judged by two rules. Called by
+`inbound`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chowk.connect.intentions.decision import decide
+from chowk.connect.snapshot import ProxySnapshot
+
+PERMISSIVE = "permissive"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """`waived` says why it is allowed although intentions deny it; "" when they allow it, or it is not allowed."""
+
+    allowed: bool
+    waived: str = ""
+    reason: str = ""
+
+
+NOBODY = Verdict(allowed=False, reason="there is no snapshot yet")
+
+
+def judge_connection(snapshot: ProxySnapshot | None, source: str) -> Verdict:
+    """The verdict on a connection from the service `source`, whose identity is proven."""
+    if snapshot is None or snapshot.inbound is None:
+        return NOBODY
+    decision = decide(snapshot.intentions, source, snapshot.service, snapshot.default_allow)
+    if decision.allowed:
+        return Verdict(allowed=True, reason=decision.reason)
+    return waive(snapshot, decision.reason)
+
+
+def waive(snapshot: ProxySnapshot, reason: str) -> Verdict:
+    """What becomes of a denial for `reason`: it stands, unless the service only watches."""
+    if snapshot.inbound is not None and snapshot.inbound.permissive:
+        return Verdict(allowed=True, waived=PERMISSIVE, reason=reason)
+    return Verdict(allowed=False, reason=reason)
