@@ -17,8 +17,8 @@ from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.listener import Place
 from chowk.connect.proxy.state import ProxyState
-from chowk.connect.proxy.verdict import judge_connection
 from chowk.connect.proxy.tally import Tally
+from chowk.connect.proxy.verdict import judge_connection
 from chowk.connect.snapshot import InboundSnapshot, ProxySnapshot
 from chowk.connect.stats.edges import INBOUND
 
