@@ -209,7 +209,8 @@ class _Chunked(BodyReader):
         match = _TRAILER.fullmatch(line, 0, len(line) - 2)
         if match is None:
             raise self._refusal("trailer", "a trailer that does not follow the grammar of headers")
-        if match[1].lower().replace(b"_", b"-") in _FORBIDDEN_TRAILERS:
+        name = match[1].lower().replace(b"_", b"-")
+        if name in _FORBIDDEN_TRAILERS or name.startswith(b"x-forwarded-"):
             raise self._refusal("forbidden_trailer", "a trailer that frames, routes or authenticates the message")
         if len(self._found) == self._limits.trailers_max:
             raise self._refusal("trailer_count", f"more than {self._limits.trailers_max} trailers", 431)

@@ -119,10 +119,16 @@ _VIA: Final = frozenset((b"via",))
 
 
 def response_to_client(
-    response: ResponseHead, request: RequestHead, *, close: bool = False, edits: CompiledEdits = NO_EDITS
+    response: ResponseHead,
+    request: RequestHead,
+    *,
+    close: bool = False,
+    edits: CompiledEdits = NO_EDITS,
+    cookie: bytes = b"",
 ) -> OutgoingResponse:
     """The response for the client that sent `request`. `close`: this proxy wants no further request on that connection.
 
+    `cookie` is one more Set-Cookie of a final response (empty: none).
     Refusal 502 when the upstream switches to a protocol that nobody asked for.
     """
     if response.interim and request.minor_version == 0:
@@ -139,6 +145,8 @@ def response_to_client(
     drop |= _strippable(response.connection)
     lines = [b"%b: %b\r\n" % pair for pair in response.headers if pair[0].lower() not in drop]
     lines += [b"%b: %b\r\n" % pair for pair in edits.added]
+    if cookie and not response.interim:
+        lines.append(b"Set-Cookie: %b\r\n" % cookie)
     lines.append(_framing_lines(framing))
     if switched:
         lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % request.upgrade)
