@@ -18,6 +18,7 @@ NO_DATA_S: Final = 1.0
 """The latency of a host that has work and never answered yet: one request finds out, not a crowd."""
 FAULT_LOAD: Final = 8.0
 """A failed request weighs like so many in work: who fails fast would seem the fastest of all."""
+FAULT_LOAD_MIN: Final = 0.5
 FAULT_LOAD_MAX: Final = 64.0
 
 
@@ -87,7 +88,12 @@ class Host:
     def load(self, now: float) -> float:
         """Requests in work for each mean weight, recent faults counted as such."""
         work = self.active / self.share
-        return work + self.blame * math.exp((self.blamed_at - now) / DECAY_S) if self.blame else work
+        if not self.blame:
+            return work
+        blame = self.blame * math.exp((self.blamed_at - now) / DECAY_S)
+        if blame < FAULT_LOAD_MIN:  # else a host that failed once would lose against idle ones for ever
+            self.blame = 0.0
+        return work + blame
 
     def cost(self, now: float) -> float:
         """Seconds that one request more would take, about: latency times load. 0.0 when it never was asked."""
@@ -100,19 +106,18 @@ class Host:
         """A request ended so. `latency_s` None: not known."""
         if outcome is Outcome.CANCELLED:
             return
-        fine = outcome is Outcome.OK
-        if fine:
-            self.blame *= 0.5
-        else:
+        if outcome is not Outcome.OK:
             faded = self.blame * math.exp((self.blamed_at - now) / DECAY_S)
             self.blame, self.blamed_at = min(faded + FAULT_LOAD, FAULT_LOAD_MAX), now
+            if self.latency_s >= 0.0:  # a fault can raise the latency and stops its fading; it is no measurement
+                self.latency_s, self.measured_at = max(self.latency_s, latency_s or 0.0), now
+            return
+        self.blame *= 0.5
         if latency_s is None:
             return
         kept = math.exp((self.measured_at - now) / DECAY_S)
         if latency_s >= self.latency_s * kept:
             self.latency_s = latency_s
-        elif fine:
-            self.latency_s = self.latency_s * kept + latency_s * (1.0 - kept)
         else:
-            return
+            self.latency_s = self.latency_s * kept + latency_s * (1.0 - kept)
         self.measured_at = now

@@ -69,14 +69,16 @@ class Ring:
 
 
 def ring_counts(weights: list[int], size_min: int = 0, size_max: int = 0) -> list[int]:
-    """How many points each host gets: at least one, in proportion to its weight, so that the lightest has a whole number.
+    """How many points each host gets: at least one, in proportion to its weight.
 
-    The ring has `size_min` points or more and at most `size_max` (but one for each host). 0: the defaults above.
+    The ring has `size_min` points or more and at most `size_max` (but one for each host). 0: the defaults above. The
+    lightest host has a power of two of them: so one host more or less does not change the number of all others' points.
     """
     if not weights:
         return []
     total, lightest = sum(weights), min(weights)
     wanted = size_min or max(RING_SIZE_MIN, min(POINTS_EACH * len(weights), SIZE_WANTED))
     most = min(size_max or RING_SIZE_MAX, RING_SIZE_MAX)
-    scale = min(math.ceil(lightest * wanted / total) * total / lightest, most)
+    each = 1 << (math.ceil(lightest * wanted / total) - 1).bit_length()
+    scale = min(each * total / lightest, most)
     return [max(1, int(weight * scale / total + 1e-9)) for weight in weights]
