@@ -25,6 +25,7 @@ from chowk.agent.api.agent_certificates import (
 )
 from chowk.agent.api.agent_self import format_wall, server_stats
 from chowk.agent.api.context import ApiContext
+from chowk.agent.api.mesh_metrics import mesh_metrics
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
@@ -83,6 +84,7 @@ class AgentCollector:
         ):
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield family(f"chowk_proxies_{name}", text, value=sum(getattr(report, name) for report in reports))
+        yield from mesh_metrics([(proxy.service, proxy.report) for proxy in proxies if proxy.report is not None])
 
     def _expiry(self) -> Iterator[Metric]:
         """Seconds until certificates end, under Consul's names; of several the one that ends first."""

@@ -99,6 +99,10 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "GET /v1/agent/host": Operation(JsonObject),
     "GET /v1/agent/metrics": Operation(JsonObject, ("format",), text="text/plain"),
     "GET /v1/agent/metrics/certificates": Operation(Any),
+    "GET /v1/agent/tap": Operation(
+        Bytes, ("service", "direction", "peer", "method", "path", "status", "rate", "for"), other=(404, 429)
+    ),
+    "GET /v1/agent/traffic": Operation(JsonObject, ("service", "window"), other=(404,)),
     "GET /v1/agent/monitor": Operation(Bytes, ("loglevel", "logjson"), text="text/plain"),
     "PUT /v1/agent/join/{address}": Operation(query=("wan",), other=(404, 501)),
     "PUT /v1/agent/leave": Operation(),

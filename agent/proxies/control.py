@@ -14,9 +14,24 @@ import structlog
 
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.proxies.source import SnapshotSource
-from chowk.connect.control import ATTACH, REPORT, SIGN_LEAF, Attach, Instruction, Report, SignedLeaf, SignLeaf
+from chowk.agent.proxies.taps import TapHub
+from chowk.agent.proxies.traffic import Traffic
+from chowk.connect.control import (
+    ATTACH,
+    REPORT,
+    SIGN_LEAF,
+    TAPPED,
+    Attach,
+    Instruction,
+    Report,
+    SignedLeaf,
+    SignLeaf,
+    Tap,
+    Tapped,
+)
 from chowk.core import errors
 from chowk.core.requests import CA_SIGN, Empty, SignRequest
+from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.rpc.endpoints import Endpoints, Peer
 
 log = structlog.get_logger("chowk.proxies")
@@ -34,6 +49,8 @@ class Attachment:
 
     def __init__(self, attach: Attach, source: SnapshotSource) -> None:
         self.attach = attach
+        self.taps: tuple[Tap, ...] = ()
+        self.taps_changed = False
         self.report: Report | None = None
         self.stop_reason = ""
         self._source = source
@@ -43,9 +60,16 @@ class Attachment:
         self.stop_reason = reason
         self._source.wake()
 
-    def stop_asked(self) -> bool:
-        """True once `stop` was called."""
-        return bool(self.stop_reason)
+    def serve_taps(self, taps: tuple[Tap, ...]) -> None:
+        """Tell the proxy to serve these, when they are others than before."""
+        if taps != self.taps:
+            self.taps = taps
+            self.taps_changed = True
+            self._source.wake()
+
+    def interrupted(self) -> bool:
+        """True while there is something to tell the proxy besides snapshots."""
+        return bool(self.stop_reason) or self.taps_changed
 
 
 class ControlService:
@@ -59,13 +83,18 @@ class ControlService:
         node: str,
         on_change: Callable[[], None],
         on_listening: Callable[[str], None],
+        clock: Clock,
     ) -> None:
         self._sources = sources
         self._client = client
         self._node = node
         self._on_change = on_change
         self._on_listening = on_listening
+        self._clock = clock
         self.attached: dict[str, Attachment] = {}
+        self.traffic = Traffic()
+        self.taps = TapHub(clock)
+        self.taps.on_change = self._tell_taps
 
     def endpoints(self) -> Endpoints:
         """What proxies may call."""
@@ -73,6 +102,7 @@ class ControlService:
         endpoints.serve_stream(ATTACH, self._attach)
         endpoints.serve(SIGN_LEAF, self._sign)
         endpoints.serve(REPORT, self._report)
+        endpoints.serve(TAPPED, self._tapped)
         return endpoints
 
     async def _attach(self, attach: Attach, peer: Peer) -> AsyncIterator[Instruction]:
@@ -94,6 +124,7 @@ class ControlService:
         finally:
             if self.attached.get(attach.proxy_id) is attachment:
                 del self.attached[attach.proxy_id]
+                self.traffic.forget(attach.proxy_id)
             log.info("proxy detached", proxy=attach.proxy_id, pid=attach.pid)
             self._on_change()
 
@@ -111,13 +142,24 @@ class ControlService:
 
     async def _instructions(self, attachment: Attachment, source: SnapshotSource) -> AsyncIterator[Instruction]:
         version = 0
+        attachment.serve_taps(self.taps.taps(source.service_name))
         while True:
-            snapshot = await source.newer(version, attachment.stop_asked)
-            if snapshot is None:
+            snapshot = await source.newer(version, attachment.interrupted)
+            if snapshot is not None:
+                version = snapshot.version
+                yield Instruction(snapshot=snapshot)
+            elif attachment.stop_reason:
                 yield Instruction(stop=True, reason=attachment.stop_reason)
                 return
-            version = snapshot.version
-            yield Instruction(snapshot=snapshot)
+            else:
+                attachment.taps_changed = False
+                yield Instruction(taps=attachment.taps)
+
+    def _tell_taps(self) -> None:
+        for proxy_id, attachment in self.attached.items():
+            source = self._sources.source(proxy_id)
+            if source is not None:
+                attachment.serve_taps(self.taps.taps(source.service_name))
 
     async def _sign(self, request: SignLeaf, peer: Peer) -> SignedLeaf:
         _refuse_strangers(peer)
@@ -135,8 +177,18 @@ class ControlService:
         if attachment is not None and attachment.attach.instance == report.instance:
             _log_new_errors(attachment.report, report)
             before, attachment.report = attachment.report, report
+            source = self._sources.source(report.proxy_id)
+            if source is not None:
+                self.traffic.note(source.service_name, report, self._clock.now())
             if report.inbound_listening and not (before and before.inbound_listening):
                 self._on_listening(report.proxy_id)
+        return Empty()
+
+    async def _tapped(self, batch: Tapped, peer: Peer) -> Empty:
+        _refuse_strangers(peer)
+        attachment = self.attached.get(batch.proxy_id)
+        if attachment is not None and attachment.attach.instance == batch.instance:
+            self.taps.receive(batch)
         return Empty()
 
 

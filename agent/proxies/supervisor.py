@@ -21,6 +21,8 @@ from chowk.agent.local.state import LocalState
 from chowk.agent.proxies.control import ControlService
 from chowk.agent.proxies.launching import Launching
 from chowk.agent.proxies.source import SnapshotSource
+from chowk.agent.proxies.taps import TapHub
+from chowk.agent.proxies.traffic import Traffic
 from chowk.agent.views.views import Views
 from chowk.connect.control import Report
 from chowk.core.records.service import KIND_CONNECT_PROXY
@@ -86,7 +88,7 @@ class ProxySupervisor:
         self._sources: dict[str, SnapshotSource] = {}
         self._plans: dict[str, _Plan] = {}
         self._wake = asyncio.Event()
-        self._control = ControlService(self, client, config().node_name, self._wake.set, on_listening)
+        self._control = ControlService(self, client, config().node_name, self._wake.set, on_listening, clock)
         self._listener = RpcListener(self.control_socket, self._control.endpoints())
         self._launching = Launching(
             control_socket=self.control_socket,
@@ -140,6 +142,16 @@ class ProxySupervisor:
         attachment = self._control.attached.get(proxy_id)
         report = attachment.report if attachment else None
         return report.inbound_error if report else ""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the sidecars of this host carry."""
+        return self._control.traffic
+
+    @property
+    def taps(self) -> TapHub:
+        """Who looks at their requests."""
+        return self._control.taps
 
     def status(self) -> tuple[ProxyStatus, ...]:
         """Every sidecar registered here, by id."""

@@ -10,13 +10,12 @@ import asyncio
 import os
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 import structlog
 
-from chowk.connect.stats.observation import Observers, RequestRecord
+from chowk.connect.stats.observation import Observers, RequestRecord, json_line
 from chowk.core.records.traffic import AccessLogs
 from chowk.core.runtime.clock import Clock
 
@@ -70,7 +69,7 @@ class AccessLog:
             self._dropped += 1
             self.dropped_total += 1
             return
-        self._lines.append(line(record))
+        self._lines.append(json_line(record))
 
     def _write(self, text: bytes, settings: AccessLogs) -> None:
         try:
@@ -84,31 +83,6 @@ class AccessLog:
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 log.error("access log not written", error=str(error))
-
-
-def line(record: RequestRecord) -> bytes:
-    """The JSON line of a request; times as RFC 3339 and milliseconds, as in other proxies' logs."""
-    at = datetime.fromtimestamp(record.at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    fields = {
-        "start_time": at,
-        "direction": record.direction,
-        "source": record.source,
-        "destination": record.destination,
-        "route_name": record.route,
-        "method": record.method,
-        "authority": record.host,
-        "path": record.path,
-        "response_code": record.status,
-        "response_flags": record.reason,
-        "bytes_received": record.received_bytes,
-        "bytes_sent": record.sent_bytes,
-        "duration": round(record.duration_s * 1000, 3),
-        "retries": record.retries,
-        "upstream_host": record.endpoint,
-        "request_id": record.request_id,
-        "trace_id": record.trace_id,
-    }
-    return msgspec.json.encode(fields) + b"\n"
 
 
 def _private(path: str, flags: int) -> int:

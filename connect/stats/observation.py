@@ -6,6 +6,7 @@ Nobody looks most of the time: `Observers.active` is asked before a record is ma
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -87,3 +88,28 @@ def shown(text: bytes, characters_max: int = TEXT_CHARACTERS_MAX) -> str:
     """What a peer sent, fit to be shown: printable, of at most that many characters."""
     cut = text[:characters_max].decode("latin-1")
     return "".join(each if each.isprintable() and each.isascii() else "?" for each in cut)
+
+
+def json_line(record: RequestRecord) -> bytes:
+    """The JSON line of a request; times as RFC 3339 and milliseconds, as in other proxies' logs."""
+    at = datetime.fromtimestamp(record.at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    fields = {
+        "start_time": at,
+        "direction": record.direction,
+        "source": record.source,
+        "destination": record.destination,
+        "route_name": record.route,
+        "method": record.method,
+        "authority": record.host,
+        "path": record.path,
+        "response_code": record.status,
+        "response_flags": record.reason,
+        "bytes_received": record.received_bytes,
+        "bytes_sent": record.sent_bytes,
+        "duration": round(record.duration_s * 1000, 3),
+        "retries": record.retries,
+        "upstream_host": record.endpoint,
+        "request_id": record.request_id,
+        "trace_id": record.trace_id,
+    }
+    return msgspec.json.encode(fields) + b"\n"

@@ -62,7 +62,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
     "agent.api": (
         "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies",
-        "agent.gossip", "agent.log_stream", *CONNECT_CORES,
+        "agent.gossip", "agent.log_stream", "connect.control", *CONNECT_CORES,
     ),
     "agent.cluster": ("core", "agent.gossip", "agent.client", "agent.config.model", "agent.api.members"),
     "agent.boot": ("core", "agent", "dns", "connect", "server"),

@@ -20,7 +20,7 @@ from chowk.agent.api.routes import ROUTES
 from support.agent_api import Syncs
 from support.http_api import Answer, Api, with_registry
 
-ENDLESS = {"GET /v1/agent/monitor"}
+ENDLESS = {"GET /v1/agent/monitor", "GET /v1/agent/tap"}
 ANSWER_S = 5.0
 IN_WORDS = (
     "No path to datacenter",

@@ -79,7 +79,7 @@ class Stage:
         self.listening: list[str] = []
         self.clock = ManualClock()
         self.sources: dict[str, SnapshotSource] = {}
-        self.control = ControlService(self, self.servers, "host1", lambda: None, self.listening.append)  # type: ignore[arg-type]
+        self.control = ControlService(self, self.servers, "host1", lambda: None, self.listening.append, ManualClock())  # type: ignore[arg-type]
         self.path = folder / "proxies.sock"
         self.listener = RpcListener(self.path, self.control.endpoints())
 

@@ -1,0 +1,112 @@
+"""The mesh's metrics for Prometheus: what the sidecars of this host carried, by edge. Pure; asked by `agent_metrics`.
+
+Labels are names of services and of routes, classes of status, and the sidecars' own reasons: closed sets, none of which a
+request can choose. Each sidecar bounds its edges; here all of them together are bounded once more, so that no host can
+flood what stores them: beyond EDGES_MAX an edge is added to `(other)`, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+
+from chowk.connect.control import Report
+from chowk.connect.stats.edges import CLASSES, OTHER, EdgeTotals
+from chowk.connect.stats.histogram import BOUNDS_S
+
+EDGES_MAX: Final = 500
+"""Edges of one host that have series of their own; each has up to 40."""
+_LABELS: Final = ["service", "direction", "peer", "route"]
+_Key = tuple[str, str, str, str]
+
+
+class _Sum:
+    """The totals of one edge over the sidecars of a service."""
+
+    def __init__(self) -> None:
+        self.requests = [0] * len(CLASSES)
+        self.durations = [0] * (len(BOUNDS_S) + 1)
+        self.duration_sum_s = 0.0
+        self.retries = 0
+
+    def add(self, edge: EdgeTotals) -> None:
+        self.requests = [a + b for a, b in zip(self.requests, edge.requests, strict=True)]
+        self.durations = [a + b for a, b in zip(self.durations, edge.durations, strict=True)]
+        self.duration_sum_s += edge.duration_sum_s
+        self.retries += edge.retries
+
+
+def mesh_metrics(reports: Iterable[tuple[str, Report]], edges_max: int = EDGES_MAX) -> Iterator[Metric]:
+    """The families, from each sidecar's service and its last report."""
+    sums: dict[_Key, _Sum] = {}
+    reasons: dict[tuple[str, str, str], int] = {}
+    connections: dict[tuple[str, str, str], list[int]] = {}
+    overflow = 0
+    for service, report in reports:
+        overflow += report.edges_overflow_total
+        for edge in report.edges:
+            key = (service, edge.direction, edge.peer, edge.route)
+            if key not in sums and len(sums) >= edges_max:
+                overflow += 1
+                key = (OTHER, edge.direction, OTHER, OTHER)
+            sums.setdefault(key, _Sum()).add(edge)
+            for reason, count in edge.reasons.items():
+                cause = (key[0], edge.direction, reason)
+                reasons[cause] = reasons.get(cause, 0) + count
+        for peer in report.peers:
+            pair = (service, peer.direction, peer.peer)
+            if pair not in connections and len(connections) >= edges_max:
+                overflow += 1
+                pair = (OTHER, peer.direction, OTHER)
+            counts = connections.setdefault(pair, [0, 0, 0])
+            for at, count in enumerate((peer.opened, peer.denied, peer.permitted)):
+                counts[at] += count
+    yield from _requests(sums)
+    yield from _reasons(reasons)
+    yield from _connections(connections)
+    text = "Edges and peers that found no series of their own, and were counted under (other)."
+    yield CounterMetricFamily("chowk_mesh_series_overflow", text, value=overflow)
+
+
+def _requests(sums: dict[_Key, _Sum]) -> Iterator[Metric]:
+    requests = CounterMetricFamily("chowk_mesh_requests", "Requests by class of status.", labels=[*_LABELS, "status"])
+    retries = CounterMetricFamily("chowk_mesh_retries", "Requests that were sent once more.", labels=_LABELS)
+    durations = HistogramMetricFamily(
+        "chowk_mesh_request_duration_seconds", "From a request's head to the end of its answer.", labels=_LABELS
+    )
+    for key, total in sorted(sums.items()):
+        for family, count in zip(CLASSES, total.requests, strict=True):
+            if count:
+                requests.add_metric([*key, family], count)
+        retries.add_metric(key, total.retries)
+        cumulative, buckets = 0, []
+        for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), total.durations, strict=True):
+            cumulative += count
+            buckets.append((bound, float(cumulative)))
+        durations.add_metric(key, buckets, sum_value=total.duration_sum_s)
+    yield from (requests, retries, durations)
+
+
+def _reasons(reasons: dict[tuple[str, str, str], int]) -> Iterator[Metric]:
+    family = CounterMetricFamily(
+        "chowk_mesh_refusals", "Answers that sidecars made themselves.", labels=["service", "direction", "reason"]
+    )
+    for key, count in sorted(reasons.items()):
+        family.add_metric(key, count)
+    yield family
+
+
+def _connections(connections: dict[tuple[str, str, str], list[int]]) -> Iterator[Metric]:
+    for at, (name, text) in enumerate(
+        (
+            ("opened", "Connections that were let through."),
+            ("denied", "Connections that intentions denied."),
+            ("permitted", "Connections that intentions would deny, let through by a permissive service or a bypass."),
+        )
+    ):
+        family = CounterMetricFamily(f"chowk_mesh_connections_{name}", text, labels=["service", "direction", "peer"])
+        for key, counts in sorted(connections.items()):
+            family.add_metric(key, counts[at])
+        yield family
