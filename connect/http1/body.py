@@ -248,10 +248,11 @@ class BodyWriter:
         self._chunked = chunked
 
     def frame(self, spans: list[Span]) -> list[Span]:
-        """What to send for this content: all of one piece becomes one chunk."""
-        if not self._chunked or not spans:
+        """What to send for this content: all of one piece becomes one chunk. Nothing becomes none, which would be the end."""
+        if not self._chunked:
             return spans
-        return [b"%x\r\n" % sum(map(len, spans)), *spans, b"\r\n"]
+        size = sum(map(len, spans))
+        return [b"%x\r\n" % size, *spans, b"\r\n"] if size else []
 
     def end(self, trailers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
         """What to send after the last content; trailers are lost where the framing has none."""

@@ -21,14 +21,14 @@ _LINE_SLACK: Final = 64
 class PartialHead:
     """Bytes of a head that is not complete. Refuses early what cannot become one, so that nobody waits for a timeout.
 
-    Every byte is searched once: `_searched` says how far. The piece that completes the head is not copied when it is the
-    only one.
+    Every byte is searched once: `_searched` says how far. A head that comes in one piece is not copied. `held` is where
+    pieces are collected.
     """
 
-    def __init__(self, limits: Limits, status: int) -> None:
+    def __init__(self, limits: Limits, status: int, held: bytearray | None = None) -> None:
         self._limits = limits
         self._status = status
-        self._held = bytearray()
+        self._held = bytearray() if held is None else held
         self._searched = 0
         self._line_checked = False
 
