@@ -14,13 +14,13 @@ import msgspec
 from aiohttp import web
 
 from chowk.agent.api.errors import bad_request
-from chowk.agent.api.filter.expression import compile_filter
-from chowk.agent.api.filter.syntax import FilterError
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.shared_reads import Answered, Fetch
 from chowk.agent.client.pool import TIMEOUT_S, ServerClient
 from chowk.agent.views.views import View
 from chowk.core.events import Topic
+from chowk.core.filter.expression import compile_filter
+from chowk.core.filter.syntax import FilterError
 from chowk.core.records.node import Node
 from chowk.core.requests import DEFAULT, Method, QueryMeta, QueryOptions
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from chowk.agent.api.filter.syntax import (
+from chowk.core.filter.syntax import (
     CHARACTERS_MAX,
     DEPTH_MAX,
     TERMS_MAX,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from chowk.agent.api.filter.evaluate import predicate
-from chowk.agent.api.filter.parser import parse
-from chowk.agent.api.filter.selectors import check
 from chowk.core import codec
+from chowk.core.filter.evaluate import predicate
+from chowk.core.filter.parser import parse
+from chowk.core.filter.selectors import check
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from chowk.agent.api.filter.syntax import And, Expression, FilterError, Match, Not, Operator, Or, Selector
+from chowk.core.filter.syntax import And, Expression, FilterError, Match, Not, Operator, Or, Selector
 
 
 def check(expression: Expression, kind: Any) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 import re2
 
-from chowk.agent.api.filter.selectors import default_of
-from chowk.agent.api.filter.syntax import (
+from chowk.core.filter.selectors import default_of
+from chowk.core.filter.syntax import (
     REGEX_CHARACTERS_MAX,
     And,
     Expression,

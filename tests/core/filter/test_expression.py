@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chowk.agent.api.filter.expression import compile_filter
-from chowk.agent.api.filter.parser import parse
-from chowk.agent.api.filter.syntax import CHARACTERS_MAX, DEPTH_MAX, TERMS_MAX, FilterError
+from chowk.core.filter.expression import compile_filter
+from chowk.core.filter.parser import parse
+from chowk.core.filter.syntax import CHARACTERS_MAX, DEPTH_MAX, TERMS_MAX, FilterError
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
