@@ -25,6 +25,7 @@ from chowk.agent.api.prepared_queries import ExecuteShown, QueryBody
 from chowk.agent.api.registration import DeregisterBody, RegisterBody
 from chowk.agent.api.session import SessionBody, SessionReply
 from chowk.agent.api.txn import OperationBody, OutcomeShown
+from chowk.connect.intentions.explanation import Explanation
 from chowk.core.records.ca import CARoots, LeafCertificate
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.coordinate import NodeCoordinate
@@ -167,6 +168,9 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "GET /v1/connect/intentions/exact": _read(Intention, "source", "destination", other=(404,)),
     "PUT /v1/connect/intentions/exact": Operation(bool, ("source", "destination"), body=IntentionBody),
     "DELETE /v1/connect/intentions/exact": Operation(bool, ("source", "destination")),
+    "GET /v1/connect/intentions/why": Operation(
+        Explanation, (*READ, "source", "destination", "method", "path", "header"), is_read=True
+    ),
     "GET /v1/connect/intentions/match": _read(dict[str, list[Intention]], "by", "name"),
     "GET /v1/connect/intentions/check": _read(JsonObject, "source", "destination"),
     "GET /v1/connect/intentions/{id}": _read(Intention, other=(404,)),

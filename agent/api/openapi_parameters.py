@@ -56,6 +56,7 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "peer": (TEXT, "The service at the other end."),
     "method": (TEXT, "An HTTP method."),
     "path": (TEXT, "How the path begins."),
+    "header": (PAIRS, "`name:value`, a header of the request; may come several times."),
     "status": (
         {"type": "string", "enum": [*"12345", "1xx", "2xx", "3xx", "4xx", "5xx"]},
         "A class of status codes.",

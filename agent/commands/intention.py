@@ -12,6 +12,7 @@ from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, ApiError, path_of
 from chowk.agent.commands.command import Command, Failure, Group, flag
 from chowk.agent.commands.documents import get_any, parse_pairs, read_plain
+from chowk.agent.commands.intention_advice import add_to
 from chowk.agent.commands.output import JSON, format_flag, printable, show_json, show_line, show_table
 
 EXACT = path_of("connect", "intentions", "exact")
@@ -22,6 +23,9 @@ command = Group("intention", help="Say which service may call which. `*` is any 
 
 class _Check(Command):
     error_code = ERROR_CODE
+
+
+add_to(command, _Check)
 
 
 @command.command(

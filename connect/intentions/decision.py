@@ -25,7 +25,7 @@ def decide(intentions: Iterable[Intention], source: str, destination: str, defau
     An intention with L7 permissions cannot be judged on a connection, so it denies (Consul does the same): failing open
     would let through what one of its permissions denies.
     """
-    matching = (each for each in intentions if _matches(each, source, destination))
+    matching = (each for each in intentions if matches(each, source, destination))
     first = next(iter(in_order(matching)), None)
     pair = f"{source} => {destination}"
     if first is None:
@@ -43,5 +43,6 @@ def decide(intentions: Iterable[Intention], source: str, destination: str, defau
     return Decision(allowed=first.action == ALLOW, intention=first, reason=reason)
 
 
-def _matches(intention: Intention, source: str, destination: str) -> bool:
+def matches(intention: Intention, source: str, destination: str) -> bool:
+    """Whether the intention is about this pair."""
     return intention.source_name in (source, ANY) and intention.destination_name in (destination, ANY)
