@@ -248,7 +248,7 @@ class BodyWriter:
         self._chunked = chunked
 
     def frame(self, spans: list[Span]) -> list[Span]:
-        """What to send for this content: all of one piece becomes one chunk. Nothing becomes none, which would be the end."""
+        """What to send for this content: one piece becomes one chunk; nothing becomes none, which would be the end."""
         if not self._chunked:
             return spans
         size = sum(map(len, spans))

@@ -39,6 +39,8 @@ _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """What this proxy says about the requests of one connection; empty says nothing. One for each connection."""
 
+    authority: bytes = b"localhost"
+    """The host of a request that names none, as HTTP/1.0 allows: servers of HTTP/1.1 must refuse it without."""
     via: bytes = b"1.1 chowk"
     """One more entry of `Via` (RFC 9110 section 7.6.3)."""
     forwarded_for: bytes = b""
@@ -71,7 +73,7 @@ def request_to_upstream(
     make_id: Callable[[], bytes],
     *,
     path: bytes | None = None,
-    authority: bytes | None = None,
+    authority: bytes = b"",
     edits: CompiledEdits = NO_EDITS,
 ) -> OutgoingRequest:
     """The request for the next server. `path` and `authority` replace the request's own when given.
@@ -101,7 +103,7 @@ def request_to_upstream(
         added += edits.added
     lines = [b"%b: %b\r\n" % pair for pair in request.headers if pair[0].lower() not in drop]
     lines += [b"%b: %b\r\n" % pair for pair in added]
-    host = edits.host or (request.authority if authority is None else authority)
+    host = edits.host or authority or request.authority or passage.authority
     head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b%b\r\n" % (
         request.method.encode(),
         _target(request, path),
