@@ -161,12 +161,12 @@ class Router:
 
 
 def swapped(request: RequestHead, match: HttpMatch, replacement: str) -> bytes:
-    """The path with the matched prefix (without one: all of a path matched otherwise) replaced. Refusal as `joined`."""
+    """The path with what `match` says of it replaced: a prefix, or all of it. Said nothing, it is put before it."""
     if not request.path.startswith(b"/"):
         return request.path
     if match.path_exact or match.path_regex:
         return joined(replacement)
-    prefix = rule_key(match.path_prefix or "/", is_prefix=True) or b""
+    prefix = rule_key(match.path_prefix, is_prefix=True) or b""
     return joined(replacement, request.path[offset_of(request.path, len(prefix)) :])
 
 
