@@ -137,7 +137,7 @@ class Admission(Generic[Ticket]):
 
     def _overloaded(self, now: float) -> bool:
         """Whether the queue has not been empty for a while. Meaningful while somebody waits."""
-        return now - self._empty_at >= WAIT_S
+        return now >= self._empty_at + WAIT_S
 
     def _admit(self, now: float) -> None:
         """Let in who waits, the most important first; of equals the oldest, or in an overload the newest."""
@@ -151,11 +151,11 @@ class Admission(Generic[Ticket]):
                 self._effects.append(Decision(ticket, admitted=True))
 
     def _expire(self, now: float) -> None:
-        oldest_allowed = now - (WAIT_S_OVERLOADED if self._overloaded(now) else WAIT_S)
+        wait_s = WAIT_S_OVERLOADED if self._overloaded(now) else WAIT_S
         for priority, queue in self._queues.items():
             while queue:
                 ticket = next(iter(queue))
-                if queue[ticket] > oldest_allowed:
+                if queue[ticket] + wait_s > now:  # the sum of `next_deadline`, so that its timer finds something to do
                     break
                 self._shed(priority, ticket)
 

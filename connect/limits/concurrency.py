@@ -17,6 +17,7 @@ import random
 from typing import Final
 
 WINDOW_S: Final = 0.1
+"""Or as long as a request takes, where that is more: sooner, a change of the limit does not show."""
 SAMPLES_MIN: Final = 5
 """A window with fewer answers is prolonged."""
 SAMPLES_MAX: Final = 1000
@@ -32,7 +33,7 @@ MEASURE_S_MAX: Final = 1.0
 """A measurement of a slow service ends after this, if it has SAMPLES_MIN answers."""
 MEASURE_PART: Final = 0.05
 """Measuring takes at most about this part of the time."""
-MEASURE_SAMPLES: Final = 50
+MEASURE_SAMPLES: Final = 25
 LOW_WINDOWS: Final = 5
 """After so many windows below half of the limit that was measured last, the server itself has become slower: measure."""
 LIMIT_MIN: Final = 3
@@ -63,6 +64,7 @@ class AdaptiveLimit:
         self._measured_limit = self._limit
         self._samples: list[float] = []
         self._inside_max = 0
+        self._latency_s = 0.0
         self._since = -1.0
         self._skip = 0
         self._measure_at = 0.0
@@ -88,7 +90,7 @@ class AdaptiveLimit:
         if self.measuring:
             if len(self._samples) >= MEASURE_SAMPLES or now - self._since >= MEASURE_S_MAX:
                 self._measured(now, rng)
-        elif now - self._since >= WINDOW_S:
+        elif now - self._since >= max(WINDOW_S, self._latency_s):
             self._adjust()
             self._begin(now)
             if now >= self._measure_at or self._low >= LOW_WINDOWS:
@@ -114,7 +116,8 @@ class AdaptiveLimit:
 
     def _adjust(self) -> None:
         self._samples.sort()
-        gradient = self.least_s * (1.0 + BUFFER) / max(_middle(self._samples), 1e-6)
+        self._latency_s = max(_middle(self._samples), 1e-6)
+        gradient = self.least_s * (1.0 + BUFFER) / self._latency_s
         gradient = min(max(gradient, GRADIENT_MIN), GRADIENT_MAX)
         wanted = gradient * self._limit
         wanted += math.sqrt(wanted)
