@@ -233,8 +233,7 @@ class TlsLink(Link):
                     break
                 data = data[written:]
         except (ssl.SSLError, OSError):
-            if self.pipe is not None:
-                self.pipe.reset()
+            (self.pipe or self).reset()
             return
         self._flush()
 

@@ -1,7 +1,6 @@
 """A local listener of one upstream: the application's bytes, over mutual TLS, to one healthy instance of another service.
 
-Trust boundary: the far end must prove exactly the SPIFFE id the snapshot names, before a byte is sent,
-in a resumed session too.
+Trust boundary: nothing is sent to an instance that has not proven itself (see `dialler`).
 Each connection goes to a cluster by the weights of its splits, and there to the instance that the balancer picks. One that
 cannot be dialled is passed over for the next; once bytes may have been sent nothing is tried again. Such a second dial is
 work for nobody's application, so no retry budget limits it.
@@ -10,15 +9,13 @@ work for nobody's application, so no retry budget limits it.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from typing import Final
 
 from chowk.connect.balance.hosts import Host, Outcome
-from chowk.connect.ca.verification import IdentityError
 from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.clusters import Clusters, LiveCluster
-from chowk.connect.proxy.credentials import Credentials
+from chowk.connect.proxy.dialler import DialError, Dialler
 from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.listener import Place
 from chowk.connect.proxy.state import ProxyState
@@ -28,10 +25,6 @@ from chowk.connect.snapshot import Target, UpstreamSnapshot
 ATTEMPTS_MAX: Final = 3
 EARLY_RESET_S: Final = 1.0
 """A connection that the mesh cuts before this, without a byte of answer, counts as a failure of the instance."""
-
-
-class DialError(OSError):
-    """No connection to an instance; no byte of the application was sent."""
 
 
 class AppLink(PlainLink):
@@ -57,14 +50,14 @@ class Upstream:
         self.tally = Tally()
         self.dial_failures_total = 0
         self._room = Gate(snapshot.connections_max)
-        self._sessions: dict[Host, tuple[ssl.SSLContext, str, ssl.SSLSession]] = {}
+        self.dialler = Dialler(state)
 
     def update(self, snapshot: UpstreamSnapshot, targets: Mapping[str, Target]) -> None:
         """Endpoints, identity or limits changed; open connections stay."""
         self.snapshot = snapshot
         self._room.limit = snapshot.connections_max
         self.clusters.update(snapshot, targets, self.state.rng)
-        self._sessions = {host: kept for host, kept in self._sessions.items() if host.group >= 0}
+        self.dialler.forget_gone()
 
     @property
     def place(self) -> Place:
@@ -135,8 +128,7 @@ class Upstream:
         tried: list[Host] = []
         reason = ""
         for _attempt in range(ATTEMPTS_MAX):
-            credentials = state.usable_credentials()
-            if credentials is None:
+            if state.usable_credentials() is None:
                 raise DialError("no valid leaf certificate")
             host = balancer.pick(state.clock.now(), state.rng, exclude=tried)
             if host is None:
@@ -146,7 +138,7 @@ class Upstream:
             balancer.started(host)
             outcome = Outcome.CANCELLED
             try:
-                tls = await self._dial(host, cluster.cluster.connect_timeout_s, credentials)
+                tls = await self.dialler.dial(host, cluster.cluster.connect_timeout_s)
                 outcome = Outcome.OK
             except (OSError, TimeoutError) as error:
                 endpoint = host.endpoint
@@ -160,50 +152,6 @@ class Upstream:
             balancer.reached(host)
             return host, tls
         raise DialError(reason)
-
-    async def _dial(self, host: Host, timeout_s: float, credentials: Credentials) -> TlsLink:
-        """A secured link to `host`, whose identity is proven."""
-        loop = asyncio.get_running_loop()
-        endpoint, expected = host.endpoint, host.spiffe_id
-        secured: asyncio.Future[None] = loop.create_future()
-
-        def keep_session(session: ssl.SSLSession) -> None:
-            if host.group >= 0:
-                self._sessions[host] = (credentials.client, expected, session)
-
-        link = TlsLink(
-            run_step=self.state.line.add,
-            on_secured=lambda _link: None if secured.done() else secured.set_result(None),
-            on_failed=lambda _link, why: None if secured.done() else secured.set_exception(DialError(why)),
-            on_session=keep_session,
-        )
-        context, identity, session = self._sessions.get(host, (None, "", None))
-        resumable = context is credentials.client and identity == expected
-        done = False
-        try:
-            async with asyncio.timeout(timeout_s):
-                await loop.create_connection(lambda: link, endpoint.address, endpoint.port)
-            async with asyncio.timeout(self.state.settings.handshake_timeout_s):
-                link.start(credentials.client, server_side=False, session=session if resumable else None)
-                await secured
-            self._check_identity(link, expected)
-            done = True
-        finally:
-            secured.cancel()
-            if not done:
-                self._sessions.pop(host, None)
-                link.reset()
-        return link
-
-    def _check_identity(self, link: TlsLink, expected: str) -> None:
-        snapshot = self.state.snapshot
-        domain = snapshot.roots.trust_domain if snapshot is not None else ""
-        try:
-            identity = self.state.peers.identify(link.peer_leaf, domain, self.state.clock.wall())
-        except IdentityError as error:
-            raise DialError(str(error)) from error
-        if str(identity) != expected:
-            raise DialError(f"it proved to be {identity}, not {expected}")
 
     def _ended(self, pipe: Pipe, cluster: LiveCluster, host: Host, began: float) -> None:
         state = self.state

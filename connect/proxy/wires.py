@@ -1,0 +1,184 @@
+"""The two ends of a carried connection when it speaks HTTP: they hand whole reads to an `End` instead of a pipe.
+
+Without an `end` they are the links they come from, so a connection that stops being HTTP (WebSocket, CONNECT) is joined to a
+`Pipe` as it is. Made by the listeners and dialled by the pools.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import Protocol
+
+from chowk.connect.proxy.links import RECORD_BYTES, PlainLink, TlsLink
+from chowk.connect.proxy.tally import Tally
+
+
+class End(Protocol):
+    """Who follows what comes over a wire."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes came: all of one read, in order."""
+
+    def ended(self) -> None:
+        """The peer says that it sends no more. Called at most once; what it may still be sent is its own affair."""
+
+    def lost(self) -> None:
+        """The connection is gone. Called exactly once."""
+
+    def writing_paused(self) -> None:
+        """The peer reads slowly."""
+
+    def writing_resumed(self) -> None:
+        """It has caught up."""
+
+
+class PlainWire(PlainLink):
+    """A connection with an application."""
+
+    end: End | None = None
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called by the loop."""
+        if self.end is None:
+            super().buffer_updated(nbytes)
+        else:
+            self.end.received(self.get_buffer(nbytes)[:nbytes].tobytes())
+
+    def eof_received(self) -> bool:
+        """Called by the loop; True keeps the other direction open."""
+        if self.end is None:
+            return super().eof_received()
+        self.end.ended()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop, once."""
+        super().connection_lost(exc)
+        if self.end is not None:
+            self.end.lost()
+
+    def pause_writing(self) -> None:
+        """Called by the loop."""
+        if self.end is None:
+            super().pause_writing()
+        else:
+            self.end.writing_paused()
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        if self.end is None:
+            super().resume_writing()
+        else:
+            self.end.writing_resumed()
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Send all of these."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if len(pieces) == 1:
+            transport.write(pieces[0])
+        else:
+            transport.writelines(pieces)
+
+    def end_sending(self) -> None:
+        """Tell the peer that no more comes; receiving goes on."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def finish(self) -> None:
+        """Send what is buffered, then a proper end."""
+        self.close()
+
+
+class TlsWire(TlsLink):
+    """A connection with another proxy. `context` is the one a dialled wire was made with; `tally` counts its content."""
+
+    end: End | None = None
+    tally: Tally | None = None
+    context: ssl.SSLContext | None = None
+
+    def pump(self) -> None:
+        """Decrypt everything received and hand it on in one piece."""
+        end, tls = self.end, self._ssl
+        if end is None or tls is None:
+            super().pump()
+            return
+        pieces: list[bytes] = []
+        over = False
+        incoming = self._incoming
+        try:
+            while incoming.pending and not over:
+                data = tls.read(RECORD_BYTES)
+                if data:
+                    pieces.append(data)
+                else:
+                    over = True
+        except ssl.SSLWantReadError:
+            """The rest of a record is still to come, or a ticket was all there was."""
+        except ssl.SSLZeroReturnError:
+            over = True
+        except (ssl.SSLError, OSError):
+            self.reset()
+            return
+        if self._outgoing.pending:
+            self._flush()
+        if self._on_session is not None:
+            self._offer_session(tls)
+        if pieces:
+            content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if self.tally is not None:
+                self.tally.from_mesh_bytes += len(content)
+            end.received(content)
+        if over and not self._mesh_ended:
+            self._mesh_ended = True
+            if self.end is not None:
+                self.end.ended()
+            elif self.pipe is not None:
+                self.pipe.mesh_ended()
+
+    def eof_received(self) -> bool:
+        """Called by the loop. An end of TCP without close_notify is a cut, not an end."""
+        if self.end is None or self._handshaking:
+            return super().eof_received()
+        if self._mesh_ended:
+            return True
+        self.reset()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop, once."""
+        super().connection_lost(exc)
+        if self.end is not None:
+            self.end.lost()
+
+    def pause_writing(self) -> None:
+        """Called by the loop."""
+        if self.end is None:
+            super().pause_writing()
+        else:
+            self.end.writing_paused()
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+        if self.end is None:
+            super().resume_writing()
+        else:
+            self.end.writing_resumed()
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Encrypt and send all of these."""
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if content:
+            if self.tally is not None:
+                self.tally.to_mesh_bytes += len(content)
+            self.send(memoryview(content))
+
+    def finish(self) -> None:
+        """Send what is buffered, then a proper end."""
+        self.end_sending()
+        self.close()
+
+
+Wire = PlainWire | TlsWire
