@@ -22,6 +22,8 @@ from chowk.connect.routing.conditions import BadCondition, cookie_value, header_
 from chowk.connect.snapshot import HttpRoute, Split, StickyKey
 from chowk.core.records.traffic import HttpMatch, HttpRedirect
 
+COOKIE_TTL_S_MAX: Final = 400 * 86_400.0
+"""Browsers keep no cookie longer (RFC 6265bis section 5.5)."""
 _POINTS: Final = 1 << 64
 _QUERY_SAFE: Final = bytes(code for code in range(0x21, 0x7F) if code != 0x23)
 _NO_MATCH: Final = HttpMatch()
@@ -188,7 +190,7 @@ def _check_targets(route: HttpRoute) -> None:
 
 
 def _set_cookie(name: bytes, value: bytes, ttl_s: float) -> bytes:
-    age = b"; Max-Age=%d" % int(ttl_s) if ttl_s >= 1 else b""
+    age = b"; Max-Age=%d" % min(ttl_s, COOKIE_TTL_S_MAX) if ttl_s >= 1 else b""
     return b"%b=%b; Path=/%b; HttpOnly; SameSite=Lax" % (name, value, age)
 
 
