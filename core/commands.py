@@ -6,6 +6,7 @@ races (a lost CAS) applies to nothing and says so in its result.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -19,17 +20,14 @@ from chowk.core.records.operation import Operation
 from chowk.core.records.prepared_query import PreparedQuery
 from chowk.core.records.service import NodeService
 from chowk.core.records.session import Session
-from chowk.core.records.traffic import AccessLogs, Concurrency, RateLimits
 from chowk.core.server_options import Autopilot
 
 COMMANDS_VERSION: Final = 4
 """What this release can apply. It grows by one with every release that has a new command, or a new field in one or in a
 record that one carries: a server that passed over either would differ from the others for ever, and nobody would see it.
 1: the catalog, intentions, config entries, CA, autopilot, KV and snapshots. 2: sessions, and the locks they hold. 3:
-transactions, prepared queries, coordinates. 4: config entries of traffic management."""
-
-
-_SILENT: Final[tuple[object, ...]] = (None, "", 0, (), {}, RateLimits(), Concurrency(), AccessLogs())
+transactions, prepared queries, coordinates. 4: config entries of traffic management,
+roots that are rotated out."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, array_like=False, tag_field="t"):
@@ -46,9 +44,23 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, arr
 
 
 def newest(value: msgspec.Struct, since: int, fields_since: Mapping[str, int]) -> int:
-    """The highest of `since` and the versions of the fields of `value` that say something."""
-    said = (version for name, version in fields_since.items() if getattr(value, name) not in _SILENT)
+    """The highest of `since` and the versions of the fields of `value` that are not at their defaults."""
+    if not fields_since:
+        return since
+    defaults = _defaults(type(value))
+    said = (version for name, version in fields_since.items() if getattr(value, name) != defaults[name])
     return max(since, *said, 0)
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """What each field is that nobody wrote. A field that came later always has such a value."""
+    found = {field.name: field for field in msgspec.structs.fields(kind)}
+    return {
+        name: field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+        for name, field in found.items()
+        if field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT
+    }
 
 
 class Register(Command, frozen=True, kw_only=True, tag="register"):
@@ -107,6 +119,11 @@ class SetCARoots(Command, frozen=True, kw_only=True, tag="ca-roots"):
 
     roots: tuple[CARoot, ...]
     cas: int
+
+    @property
+    def version(self) -> int:
+        """Roots that rotate came later than roots."""
+        return 4 if any(root.rotated_out_at for root in self.roots) else self.since
 
 
 class SetCAConfiguration(Command, frozen=True, kw_only=True, tag="ca-config"):

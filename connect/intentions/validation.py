@@ -5,10 +5,10 @@ Every rule raises InvalidRequest naming the place and what would be right.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
+from chowk.connect.routing.conditions import BadCondition, whole_match
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.config_entry import (
     ALLOW,
@@ -28,10 +28,8 @@ PERMISSIONS_MAX: Final = 256
 HEADERS_MAX: Final = 64
 VALUE_CHARS_MAX: Final = 1024
 META_PAIRS_MAX: Final = 64
-REGEX_CHARS_MAX: Final = 512
+REGEX_CHARS_MAX: Final = 1024
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE")
-
-_NOT_IN_RE2: Final = re.compile(r"\(\?(=|!|<=|<!|P=|\()|(?<!\\)(\\\\)*\\[1-9]")
 
 
 def check_name(name: str, place: str) -> None:
@@ -144,12 +142,19 @@ def _check_value(text: str, place: str) -> None:
 
 
 def _check_regex(pattern: str, place: str) -> None:
-    """Bounded, and only what RE2 (which Consul and Envoy use) can express: no lookaround, no back references."""
+    if pattern and (fault := regex_fault(pattern)):
+        raise InvalidRequest(f"{place} {fault}")
+
+
+def regex_fault(pattern: str) -> str:
+    """Why proxies could not use this expression, "" when they can: RE2's language, bounded in length and memory."""
     if len(pattern) > REGEX_CHARS_MAX:
-        raise InvalidRequest(f"{place} is too long (limit: {REGEX_CHARS_MAX} characters)")
-    if _NOT_IN_RE2.search(pattern):
-        raise InvalidRequest(f"{place}: lookaround and back references are not supported in regular expressions")
+        return f"is too long (limit: {REGEX_CHARS_MAX} characters)"
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise InvalidRequest(f"{place}: invalid regular expression: {error}") from error
+        whole_match(pattern)
+    except BadCondition as error:
+        return (
+            f"is an invalid regular expression: {error.__cause__}. Expressions are RE2's: lookaround and back references "
+            "are not supported, and one may need no more than 1 MB"
+        )
+    return ""

@@ -13,7 +13,7 @@ import msgspec
 from chowk.core.records.base import Record
 from chowk.core.records.config_entry_base import ConfigEntry
 from chowk.core.records.mesh import Mesh
-from chowk.core.records.resolver import ServiceResolver
+from chowk.core.records.resolver import LocalityPriority, ServiceResolver
 from chowk.core.records.router import ServiceRouter
 from chowk.core.records.service import Expose, MeshGateway
 from chowk.core.records.splitter import ServiceSplitter
@@ -62,7 +62,7 @@ class ServiceIntentions(ConfigEntry, frozen=True, kw_only=True, tag="service-int
     sources: tuple[SourceIntention, ...] = ()
 
 
-class ServiceDefaults(ConfigEntry, frozen=True, kw_only=True, tag="service-defaults"):
+class ServiceDefaults(ConfigEntry, frozen=True, kw_only=True, omit_defaults=True, tag="service-defaults"):
     """Defaults of one service in the mesh."""
 
     kind: ClassVar[str] = "service-defaults"
@@ -82,16 +82,18 @@ class ServiceDefaults(ConfigEntry, frozen=True, kw_only=True, tag="service-defau
     """`permissive`: what intentions deny is let through, counted and shown; "" and `enforce`: it is denied."""
 
 
-class ProxyDefaults(ConfigEntry, frozen=True, kw_only=True, tag="proxy-defaults"):
+class ProxyDefaults(ConfigEntry, frozen=True, kw_only=True, omit_defaults=True, tag="proxy-defaults"):
     """Defaults of every proxy; its only name is `global`."""
 
     kind: ClassVar[str] = "proxy-defaults"
-    fields_since: ClassVar[dict[str, int]] = {"access_logs": 4}
+    fields_since: ClassVar[dict[str, int]] = {"access_logs": 4, "prioritize_by_locality": 4}
     config: dict[str, Any] = msgspec.field(default_factory=dict)
     mode: str = ""
     mesh_gateway: MeshGateway = MeshGateway()
     expose: Expose = Expose()
     access_logs: AccessLogs = AccessLogs()
+    prioritize_by_locality: LocalityPriority = LocalityPriority()
+    """For the services whose resolver does not say."""
 
 
 AnyConfigEntry = (

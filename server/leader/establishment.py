@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from chowk.connect.intentions.entries import check_entry
+from chowk.connect.entries.check import check_entry
 from chowk.core.commands import SetSystemMetadata, UpsertConfigEntry
 from chowk.core.errors import ChowkError
 from chowk.core.records.config_entry import AnyConfigEntry

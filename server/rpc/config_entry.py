@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from chowk.connect.intentions.entries import check_entry
+from chowk.connect.entries.check import check_entry
 from chowk.core.commands import DeleteConfigEntry, UpsertConfigEntry
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.config_entry import KINDS

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from chowk.connect.intentions.entries import check_free
+from chowk.connect.entries.defaults import check_free
 from chowk.core.commands import Deregister, Register
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.check import CRITICAL, SERF_HEALTH_ID, STATUSES, HealthCheck

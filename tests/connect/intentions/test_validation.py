@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chowk.connect.intentions.entries import check_entry
+from chowk.connect.entries.check import check_entry
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.config_entry import (
     AnyConfigEntry,
@@ -47,7 +47,7 @@ GOOD: tuple[AnyConfigEntry, ...] = (
 
 BAD: tuple[tuple[AnyConfigEntry, str], ...] = (
     (towards_db(), "At least one source is required"),
-    (towards_db(ALLOWED, name=""), "Name is required"),
+    (towards_db(ALLOWED, name=""), "Name: is required"),
     (towards_db(ALLOWED, name="d*"), "wildcard character"),
     (towards_db(ALLOWED, ALLOWED), r'Sources\[1\] defines "web" more than once'),
     (towards_db(SourceIntention(name="")), r"Sources\[0\]\.Name is required"),
@@ -72,7 +72,7 @@ BAD: tuple[tuple[AnyConfigEntry, str], ...] = (
     (l7(HttpPermission(path_exact="/a", path_prefix="/b")), "at most one of PathExact"),
     (l7(HttpPermission(path_prefix="b")), "doesn't start with '/'"),
     (l7(HttpPermission(path_regex="(")), "invalid regular expression"),
-    (l7(HttpPermission(path_regex="a" * 513)), "too long"),
+    (l7(HttpPermission(path_regex="a" * 1025)), "too long"),
     (l7(HttpPermission(path_regex=r"(a)\1")), "back references are not supported"),
     (l7(HttpPermission(path_regex=r"(?=a)b")), "lookaround"),
     (l7(HttpPermission(methods=("GET", "BREW"))), 'invalid method "BREW"'),
@@ -82,8 +82,8 @@ BAD: tuple[tuple[AnyConfigEntry, str], ...] = (
     (header(), "should set one of"),
     (ServiceDefaults(name="*"), "use proxy-defaults for all"),
     (ServiceDefaults(name="web", protocol="htpp"), 'invalid value "htpp": use tcp, http'),
-    (ServiceDefaults(name="web", max_inbound_connections=-1), "MaxInboundConnections must be between"),
-    (ServiceDefaults(name="web", mesh_gateway=MeshGateway(mode="far")), "use none, local or remote"),
+    (ServiceDefaults(name="web", max_inbound_connections=-1), "MaxInboundConnections: must be between"),
+    (ServiceDefaults(name="web", mesh_gateway=MeshGateway(mode="far")), "use none, local, remote"),
     (ServiceDefaults(name="web", expose=Expose(paths=(ExposePath(path="x"),))), "must begin with '/'"),
     (ServiceDefaults(name="web", meta={str(n): "" for n in range(65)}), "maximum element count 64"),
     (ServiceDefaults(name="web", meta={"k": "v" * 513}), "too long"),
