@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from chowk.connect.http1.authority import is_authority
 from chowk.connect.http1.grammar import TOKEN, VALUE
 
 UNTOUCHABLE: Final = frozenset(
@@ -62,12 +63,14 @@ NO_EDITS: Final = CompiledEdits()
 
 def fault_of(name: str, value: str = "") -> str:
     """Why this header cannot be edited so, in plain words; "" when it can."""
-    raw = name.encode()
+    raw = name.encode(errors="replace")
     if not _NAME.fullmatch(raw):
         return "is no header name"
     if raw.lower() in UNTOUCHABLE:
         return "belongs to the connection and cannot be edited"
-    if not _VALUE.fullmatch(value.encode()) or value != value.strip(" \t"):
+    if raw.lower() == b"host" and value and not is_authority(value.encode(errors="replace")):
+        return "names no host"
+    if not _VALUE.fullmatch(value.encode(errors="replace")) or value != value.strip(" \t"):
         return "has a value with a control character, or with white space around it"
     return ""
 
@@ -94,4 +97,4 @@ def compile_edits(sets: Iterable[Edits | None]) -> CompiledEdits:
 
 
 def _pair(name: str, value: str) -> tuple[bytes, bytes]:
-    return name.encode(), value.encode()
+    return name.encode(errors="replace"), value.encode(errors="replace")

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from chowk.connect.http1.edits import NO_EDITS, CompiledEdits
+from chowk.connect.http1.edits import NO_EDITS, CompiledEdits, fault_of
 from chowk.connect.http1.framing import CHUNKED, CLOSE, NONE, Framing, Kind
 from chowk.connect.http1.heads import RequestHead, ResponseHead
 from chowk.connect.http1.identity import is_request_id
@@ -30,9 +30,8 @@ _HOP: Final = frozenset(
     )
 )
 """Of one connection only (RFC 9110 section 7.6.1); `Connection` names more."""
-_REQUEST_HOP: Final = _HOP | {b"host", b"content-length"}
-_FOREIGN: Final = frozenset((b"x-forwarded-client-cert",))
-"""What only a proxy that has checked a certificate may say."""
+_REQUEST_DROPPED: Final = _HOP | {b"host", b"content-length", b"x-forwarded-client-cert"}
+"""What is said anew, and what only a proxy that has checked a certificate may say."""
 _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 
 
@@ -80,7 +79,9 @@ def request_to_upstream(
 
     `make_id` is called when the request has no request id, or one that is not fit for logs.
     """
-    drop = _REQUEST_HOP | _FOREIGN | request.connection | edits.dropped
+    drop = _REQUEST_DROPPED | request.connection | edits.dropped
+    if request.minor_version == 0:
+        drop |= _EXPECT
     index = request.index
     request_id = index.get(b"x-request-id", b"")
     added: list[tuple[bytes, bytes]] = []
@@ -115,6 +116,8 @@ def request_to_upstream(
     return OutgoingRequest(head, request.framing, request_id)
 
 
+_EXPECT: Final = frozenset((b"expect",))
+"""A client of HTTP/1.0 cannot mean it (RFC 9110 section 10.1.1)."""
 _REQUEST_ID: Final = frozenset((b"x-request-id",))
 _FORWARDED_FOR: Final = frozenset((b"x-forwarded-for",))
 _VIA: Final = frozenset((b"via",))
@@ -171,10 +174,11 @@ def answer(
 ) -> OutgoingResponse:
     """A whole response of this proxy's own, body included. `request` None: it could not be read, so the connection closes.
 
-    `headers` are of configuration (`edits.fault_of` has passed them).
+    Of `headers`, what `edits.fault_of` objects to is passed over.
     """
     keep_alive = request is not None and request.keep_alive and not close
-    lines = [f"{name}: {value}\r\n".encode() for name, value in (headers or {}).items()]
+    given = {name: value for name, value in (headers or {}).items() if not fault_of(name, value)}
+    lines = [f"{name}: {value}\r\n".encode(errors="replace") for name, value in given.items()]
     bodyless = status < 200 or status in (204, 304)
     if not bodyless:
         lines.append(b"Content-Length: %d\r\n" % len(body))

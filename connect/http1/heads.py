@@ -179,6 +179,10 @@ def parse_request(head: bytes, limits: Limits = LIMITS) -> RequestHead:
     if protected:
         raise Refusal(400, "connection_option", "Connection names a header that is not for this connection alone")
     framing = _request_framing(index, minor_version, limits)
+    if method == "CONNECT" and (framing.kind is Kind.CHUNKED or framing.length):
+        raise Refusal(
+            400, "connect_body", "a CONNECT request with a body, which some servers take for the tunnel's bytes"
+        )
     return RequestHead(
         method,
         target,
@@ -218,9 +222,9 @@ def parse_response(head: bytes, method: str, limits: Limits = LIMITS) -> Respons
 
 def _headers(block: bytes, limits: Limits, status: int) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
     """The header lines, and their values by lower-case name. Rare cases are looked for in the block, not line by line."""
-    headers: list[tuple[bytes, bytes]] = _HEADER.findall(block)
-    if len(headers) > limits.headers_max:
+    if block.count(b"\n") > limits.headers_max:
         raise Refusal(431 if status == 400 else status, "header_count", f"more than {limits.headers_max} headers")
+    headers: list[tuple[bytes, bytes]] = _HEADER.findall(block)
     if b" \r\n" in block or b"\t\r\n" in block:
         headers = [(name, value.rstrip(b" \t")) for name, value in headers]
     index = {name.lower(): value for name, value in headers}

@@ -35,6 +35,7 @@ _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset(b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~")
 _DOT_PARAMETER: Final = re.compile(rb"/\.\.?(?:;|%3B)")
 _SLASHES: Final = re.compile(rb"//+")
+_PARAMETERS: Final = re.compile(rb";[^/]*+")
 
 
 def normalise(raw: bytes) -> tuple[bytes, bytes]:
@@ -88,6 +89,11 @@ def _remove_dots(path: bytes) -> bytes:
 
 _LONE_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _RULE_SAFE: Final = bytes(code for code in range(0x21, 0x7F) if code not in b"?#\\")
+
+
+def without_parameters(key: bytes) -> bytes:
+    """A key as servers read it that drop the parameters of segments (RFC 3986 section 3.3): `/a;b/c` is `/a/c` to them."""
+    return _SLASHES.sub(b"/", _PARAMETERS.sub(b"", key))
 
 
 def rule_key(text: str, *, is_prefix: bool) -> bytes | None:

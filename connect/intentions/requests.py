@@ -2,7 +2,8 @@
 
 Paths and conditions are those of `connect.routing`, so routes and permissions read a request alike. Where a request can be
 read in more than one way, a `deny` takes any reading and an `allow` needs all of them: headers that come several times,
-headers that are missing where a condition is inverted, and underscores in names that applications take for hyphens.
+headers that are missing where a condition is inverted, underscores in names that applications take for hyphens, and
+parameters of path segments (`/admin;x`), which some servers drop.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 import msgspec
 
 from chowk.connect.http1.heads import RequestHead
+from chowk.connect.http1.path import without_parameters
 from chowk.connect.intentions.decision import Decision, decide
 from chowk.connect.routing.conditions import BadCondition, header_value, path_test, value_test
 from chowk.core.records.config_entry import ALLOW, HttpPermission, Permission
@@ -84,7 +86,7 @@ def _compiled(permission: Permission, number: int, intention: Intention, rule: s
     tests = [_header(condition, allows) for condition in http.header]
     path = path_test(http)
     if path is not None:
-        tests.insert(0, _path(path))
+        tests.insert(0, _path(path, allows))
     text = f"Matched permission {number} of the L7 intention {rule} ({permission.action}: {_shown(http)})"
     return _Rule(
         tuple(tests),
@@ -94,8 +96,17 @@ def _compiled(permission: Permission, number: int, intention: Intention, rule: s
     )
 
 
-def _path(test: Callable[[bytes], bool]) -> _Test:
-    return lambda request: test(request.key)
+def _path(test: Callable[[bytes], bool], allows: bool) -> _Test:
+    """The condition on the path as it is, and where it has parameters also as servers read it that drop them."""
+    quantifier = all if allows else any
+
+    def holds(request: RequestHead) -> bool:
+        key = request.key
+        if b";" not in key:
+            return test(key)
+        return quantifier(map(test, (key, without_parameters(key))))
+
+    return holds
 
 
 def _header(condition: HeaderMatch, allows: bool) -> _Test:

@@ -82,6 +82,12 @@ def test_the_framing_is_said_anew() -> None:
     assert not any("ontent-" in line or "ransfer-" in line for line in forwarded(request()))
 
 
+def test_an_expectation_goes_on_only_from_clients_that_know_it() -> None:
+    assert "Expect: 100-continue" in forwarded(request("Expect: 100-continue", "Content-Length: 1"))
+    head = request("Expect: 100-continue", "Content-Length: 1", line="POST / HTTP/1.0")
+    assert not any("xpect" in line for line in forwarded(head))
+
+
 def test_a_websocket_upgrade_goes_on() -> None:
     sent = forwarded(request("Connection: keep-alive, upgrade", "Upgrade: WebSocket", "Sec-WebSocket-Key: x"))
     assert sent[-2:] == ["Connection: Upgrade", "Upgrade: websocket"]
@@ -166,6 +172,8 @@ def test_edits_may_name_the_host_and_remove_what_the_proxy_adds() -> None:
         ("X", "a\n"),
         ("X", "\0"),
         ("X", " padded"),
+        ("Host", "a b"),
+        ("X", "\ud800\n"),
     ],
 )
 def test_edits_cannot_touch_framing_or_split_a_head(name: str, value: str) -> None:
@@ -282,5 +290,8 @@ def test_answers_to_head_and_without_content_have_no_body() -> None:
     assert answer(request(line="HEAD / HTTP/1.1"), 503, b"busy").head.endswith(b"\r\n\r\n")
     assert b"Content-Length: 4" in answer(request(line="HEAD / HTTP/1.1"), 503, b"busy").head
     assert answer(request(), 204, b"busy").head == b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert (
+        answer(request(), 503, b"", {"X": "a\r\nY: b", "Content-Length": "9"}).head == answer(request(), 503, b"").head
+    )
     assert answer(request(), 599, b"").head.startswith(b"HTTP/1.1 599 \r\n")
     assert b"text/plain" not in answer(request(), 503, b"{}", {"content-type": "application/json"}).head

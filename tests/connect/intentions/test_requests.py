@@ -111,6 +111,13 @@ def test_no_spelling_of_a_path_gets_around_a_denial(target: str) -> None:
     assert not allowed([deny(path_regex="/admin.*")], request(target=target), default=True)
 
 
+@pytest.mark.parametrize("target", ["/admin;x", "/admin;x=1;y/", "/admin%3bx", "/;x/admin", "/x;y/../admin;"])
+def test_parameters_of_segments_get_around_no_denial(target: str) -> None:
+    each = request(target=target)
+    assert not allowed([deny(path_regex="/admin/?")], each, default=True)
+    assert not allowed([allow(path_regex="/[^;]*")], each)
+
+
 def test_no_byte_gets_around_a_denial_by_regular_expression() -> None:
     for target in ("/admin/%ff", "/admin/%c3%a9", "/admin/%e9x"):
         assert not allowed([deny(path_regex="/admin/.*")], request(target=target), default=True)
