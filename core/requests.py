@@ -250,6 +250,20 @@ class CAConfigurationWrite(Message, frozen=True, kw_only=True):
     token: str = ""
 
 
+class CARotate(Message, frozen=True, kw_only=True):
+    """Rotate the root. In an `emergency` the new one signs at once; `distrust` ends the trust in those before it."""
+
+    emergency: bool = False
+    distrust: bool = False
+    token: str = ""
+
+
+class CARotateReply(Message, frozen=True, kw_only=True):
+    """The id of the new root."""
+
+    root_id: str
+
+
 class SignRequest(Message, frozen=True, kw_only=True):
     """Sign a leaf for `service`; only the CSR's public key is taken. `node` is the agent that asks."""
 
@@ -317,6 +331,7 @@ CONFIG_READ = Method("ConfigEntry.Read", ConfigEntryQuery, ConfigEntriesReply, "
 CA_ROOTS = Method("ConnectCA.Roots", Read, RootsReply, "")
 CA_CONFIGURATION = Method("ConnectCA.Configuration", Read, CAConfigurationReply, "operator:read")
 CA_CONFIGURE = Method("ConnectCA.Configure", CAConfigurationWrite, WriteReply, "operator:write")
+CA_ROTATE = Method("ConnectCA.Rotate", CARotate, CARotateReply, "operator:write")
 CA_SIGN = Method("ConnectCA.Sign", SignRequest, SignReply, "service:write")
 RAFT_CONFIGURATION = Method("Operator.RaftConfiguration", Empty, RaftConfigurationReply, "operator:read")
 SUBSCRIBE = Method("Stream.Subscribe", SubscribeRequest, StreamFrame, "service:read")

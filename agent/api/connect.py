@@ -13,10 +13,19 @@ from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import ANYONE, Route
 from chowk.core.records.base import Record
 from chowk.core.records.ca import CAConfiguration, CARoots
-from chowk.core.requests import CA_CONFIGURATION, CA_CONFIGURE, CA_ROOTS, CAConfigurationWrite, Read
+from chowk.core.requests import (
+    CA_CONFIGURATION,
+    CA_CONFIGURE,
+    CA_ROOTS,
+    CA_ROTATE,
+    CAConfigurationWrite,
+    CARotate,
+    Read,
+)
 
 SECRETS: Final = frozenset({"privatekey", "token", "secretid", "password", "accesskeyid", "secretaccesskey"})
 HIDDEN: Final = "hidden"
+ROTATE_TIMEOUT_S: Final = 30.0
 
 
 class ConfigurationBody(Record, frozen=True, kw_only=True):
@@ -74,8 +83,21 @@ async def configure(request: ApiRequest) -> web.Response:
     return empty_reply()
 
 
+async def rotate(request: ApiRequest) -> web.Response:
+    """Begin to rotate the root: `{"RootID": …}`. It signs once everybody trusts it; with `?emergency`, at once.
+
+    With `?distrust` too, the roots before it are trusted no more: connections fail until every leaf is renewed.
+    """
+    message = CARotate(
+        emergency=request.query.flag("emergency"), distrust=request.query.flag("distrust"), token=request.token
+    )
+    reply = await request.context.client.call(CA_ROTATE, message, timeout_s=ROTATE_TIMEOUT_S)
+    return json_reply(request, {"RootID": reply.root_id})
+
+
 ROUTES: Final = (
     Route(("GET",), "/v1/connect/ca/roots", roots, ANYONE),
     Route(("GET",), "/v1/connect/ca/configuration", configuration, "operator:read"),
     Route(("PUT",), "/v1/connect/ca/configuration", configure, "operator:write"),
+    Route(("PUT",), "/v1/connect/ca/rotate", rotate, "operator:write"),
 )

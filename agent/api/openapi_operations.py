@@ -163,6 +163,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "GET /v1/connect/ca/roots": _read(CARoots, "pem", text="application/pem-certificate-chain"),
     "GET /v1/connect/ca/configuration": _read(JsonObject),
     "PUT /v1/connect/ca/configuration": Operation(body=CABody),
+    "PUT /v1/connect/ca/rotate": Operation(dict[str, str], ("emergency", "distrust")),
     "GET /v1/connect/intentions": _read(list[Intention], "filter"),
     "POST /v1/connect/intentions": Operation(dict[str, str], body=IntentionBody),
     "GET /v1/connect/intentions/exact": _read(Intention, "source", "destination", other=(404,)),

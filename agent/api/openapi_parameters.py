@@ -41,6 +41,8 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         "The least level of the lines that are sent.",
     ),
     "logjson": (FLAG, "Lines of JSON."),
+    "emergency": (FLAG, "The new root signs at once."),
+    "distrust": (FLAG, "The roots before it are trusted no more."),
     "pem": (FLAG, "The roots as PEM."),
     "source": (TEXT, "The name of the source service."),
     "destination": (TEXT, "The name of the destination service."),

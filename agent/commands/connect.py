@@ -1,4 +1,4 @@
-"""`chowk connect proxy` and `chowk connect ca get-config|set-config`."""
+"""`chowk connect proxy`; the commands of `chowk connect ca` are in `connect_ca`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ import click
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, Unreachable, path_of
 from chowk.agent.commands.command import Failure, Group, flag
-from chowk.agent.commands.documents import get_any, read_plain
-from chowk.agent.commands.output import JSON, show_json, show_line
+from chowk.agent.commands.connect_ca import ca
 
-CA_CONFIGURATION = path_of("connect", "ca", "configuration")
 PROXY_KIND = "connect-proxy"
 
 command = Group("connect", help="The mesh: run a sidecar proxy, look after the certificate authority.")
-ca = Group("ca", help="The certificate authority of the mesh.")
 command.add_command(ca)
 
 
@@ -168,28 +165,3 @@ def _host_port(text: str, flag_name: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise click.UsageError(f'-{flag_name}: "{text}" does not end in a port from 1 to 65535')
     return host.strip("[]") or "127.0.0.1", int(port)
-
-
-@ca.command("get-config", examples="chowk connect ca get-config")
-@flag("--format", type=click.Choice([JSON]), default=JSON, expose_value=False, help="Format of the output.")
-@api_flags
-def get_config(api: ApiClient) -> None:
-    """Show the authority's configuration as JSON."""
-    show_json(api.get(CA_CONFIGURATION), indent="\t")
-
-
-@ca.command("set-config", examples="chowk connect ca set-config -config-file ca.json")
-@flag("--config-file", required=True, metavar="FILE", help="HCL or JSON; `-` is standard input.")
-@flag("--force-without-cross-signing", is_flag=True, help="Go on even if the old root cannot sign the new one.")
-@api_flags
-def set_config(api: ApiClient, config_file: str, force_without_cross_signing: bool) -> None:
-    """Change the authority's configuration."""
-    plain = read_plain(config_file)
-    configuration: dict[str, Any] = {
-        "Provider": get_any(plain, "provider") or "consul",
-        "Config": get_any(plain, "config") or {},
-    }
-    if force_without_cross_signing or get_any(plain, "forcewithoutcrosssigning"):
-        configuration["ForceWithoutCrossSigning"] = True
-    api.put(CA_CONFIGURATION, body=configuration)
-    show_line("Configuration updated!")

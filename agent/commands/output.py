@@ -20,8 +20,8 @@ PRETTY = "pretty"
 JSON = "json"
 _STATUS_COLOURS = {
     "alive": "green", "passing": "green", "allow": "green", "Allowed": "green", "leader": "green",
-    "warning": "yellow", "leaving": "yellow", "left": "yellow", "failed": "red", "critical": "red", "deny": "red",
-    "Denied": "red",
+    "ok": "green", "warning": "yellow", "leaving": "yellow", "left": "yellow", "failed": "red", "critical": "red",
+    "deny": "red", "Denied": "red",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The mesh's certificates: the root, and leaves signed under it. Pure but for the randomness of keys and serial numbers.
+"""The mesh's certificates: roots, intermediates, leaves. Pure but for the randomness of keys and serial numbers.
 
 From a signing request only the public key is taken: names, extensions and lifetimes are ours. Called by the leader.
 """
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from chowk.connect.ca.keys import COMMON_NAME_CHARS_MAX, public_key_of_csr
+from chowk.connect.ca.keys import COMMON_NAME_CHARS_MAX, make_key, public_key_of_csr
 from chowk.connect.snapshot import SpiffeService
 from chowk.core.records.ca import CARoot, LeafCertificate
 
@@ -25,38 +25,78 @@ _SERIAL_BITS: Final = 62
 
 
 class Authority:
-    """A root with its private key. Never printed, never encoded: only `sign_leaf` uses the key."""
+    """A root or an intermediate with its private key. Never printed, never encoded: only its own methods use the key.
 
-    def __init__(self, root: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        if _public_bytes(root.public_key()) != _public_bytes(key.public_key()):
+    `chain` is what a leaf must bring besides itself (PEM each), so that whoever trusts the root can verify it.
+    """
+
+    def __init__(
+        self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, chain: tuple[str, ...] = ()
+    ) -> None:
+        if _public_bytes(certificate.public_key()) != _public_bytes(key.public_key()):
             raise ValueError("the private key is not that of the root certificate")
-        self._root = root
+        self._certificate = certificate
         self._key = key
+        self.chain = chain
 
     def __repr__(self) -> str:
-        return f"Authority({fingerprint(self._root)})"
+        return f"Authority({fingerprint(self._certificate)})"
+
+    @property
+    def key_id(self) -> str:
+        """The colon-separated id of its key."""
+        return _colons(_key_id(self._certificate))
+
+    def intermediate(self, now_s: float, ttl_s: float, *crossed: str) -> Authority:
+        """A new authority under this one, valid for `ttl_s` from `now_s` (Unix), which signs leaves and nothing else.
+
+        `crossed` are certificates (PEM) of this root by older ones: its leaves bring them too.
+        """
+        key = make_key()
+        end = min(_time(now_s + ttl_s), self._certificate.not_valid_after_utc)
+        public_key = key.public_key()
+        builder = _signer(f"chowk intermediate {secrets.token_hex(4)}", public_key, path_length=0)
+        certificate = self._sign(builder, now_s, end)
+        return Authority(certificate, key, (_pem(certificate), *crossed))
+
+    def cross_sign(self, root: x509.Certificate, now_s: float) -> str:
+        """This root says that `root` is to be trusted (PEM): for those who trust only this one yet."""
+        public_key = root.public_key()
+        if not isinstance(public_key, ec.EllipticCurvePublicKey):
+            raise ValueError("not an EC key")  # noqa: TRY004  a certificate whose content is wrong
+        builder = _signer("", public_key, path_length=1).subject_name(root.subject)
+        end = min(root.not_valid_after_utc, self._certificate.not_valid_after_utc)
+        return _pem(self._sign(builder, now_s, end))
+
+    def _sign(self, builder: x509.CertificateBuilder, now_s: float, end: datetime) -> x509.Certificate:
+        begin = max(_time(now_s - BACKDATED_S), self._certificate.not_valid_before_utc)
+        return (
+            builder.issuer_name(self._certificate.subject)
+            .not_valid_before(begin)
+            .not_valid_after(end)
+            .add_extension(_authority_key_id(self._certificate), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
 
     def life_left(self, now_s: float) -> float:
-        """The part of the root's life that is left at `now_s` (Unix): 1 down to 0, and below when it has ended."""
-        begin, end = self._root.not_valid_before_utc.timestamp(), self._root.not_valid_after_utc.timestamp()
+        """The part of its certificate's life that is left at `now_s` (Unix): 1 down to 0, and below when it has ended."""
+        begin = self._certificate.not_valid_before_utc.timestamp()
+        end = self._certificate.not_valid_after_utc.timestamp()
         return (end - now_s) / (end - begin)
 
     def sign_leaf(self, identity: SpiffeService, csr_pem: str, now_s: float, ttl_s: float) -> LeafCertificate:
-        """A leaf for the CSR's public key that proves `identity`, valid `ttl_s` from `now_s` (Unix) or till the root ends.
+        """A leaf for the CSR's public key that proves `identity`, valid `ttl_s` from `now_s` (Unix) or till this ends.
 
         InvalidRequest when the CSR is none, is not signed by its own key or has another kind of key.
         """
         public_key = public_key_of_csr(csr_pem)
-        end = min(_time(now_s + ttl_s), self._root.not_valid_after_utc)
+        end = min(_time(now_s + ttl_s), self._certificate.not_valid_after_utc)
         uri = str(identity)
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(identity.service))
-            .issuer_name(self._root.subject)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(max(_time(now_s - BACKDATED_S), self._root.not_valid_before_utc))
-            .not_valid_after(end)
             .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(key_usage(signs_certificates=False), critical=True)
@@ -65,12 +105,11 @@ class Authority:
                 critical=False,
             )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(_authority_key_id(self._root), critical=False)
         )
-        leaf = builder.sign(self._key, hashes.SHA256())
+        leaf = self._sign(builder, now_s, end)
         return LeafCertificate(
             serial_number=_colons(leaf.serial_number.to_bytes(20, "big").lstrip(b"\0")),
-            cert_pem=leaf.public_bytes(serialization.Encoding.PEM).decode(),
+            cert_pem="".join((_pem(leaf), *self.chain)),
             service=identity.service,
             service_uri=uri,
             valid_after=_rfc3339(leaf.not_valid_before_utc),
@@ -80,25 +119,20 @@ class Authority:
 
 def make_root(key: ec.EllipticCurvePrivateKey, cluster_id: str, now_s: float, ttl_s: float) -> x509.Certificate:
     """A self-signed root of the trust domain `<cluster_id>.consul`."""
-    subject = _name(f"chowk CA {cluster_id[:8]}")
     public_key = key.public_key()
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(public_key)
-        .serial_number(1 + secrets.randbits(_SERIAL_BITS))
+    key_id = x509.SubjectKeyIdentifier.from_public_key(public_key).digest
+    name = f"chowk CA {cluster_id[:8]} {key_id[:4].hex()}"
+    builder = _signer(name, public_key, path_length=None)
+    certificate = (
+        builder.issuer_name(_name(name))
         .not_valid_before(_time(now_s - BACKDATED_S))
         .not_valid_after(_time(now_s + ttl_s))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(key_usage(signs_certificates=True), critical=True)
         .add_extension(
             x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{cluster_id}.consul")]),
             critical=False,
         )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-        .sign(key, hashes.SHA256())
     )
+    return certificate.sign(key, hashes.SHA256())
 
 
 def root_record(root: x509.Certificate, *, active: bool) -> CARoot:
@@ -111,7 +145,7 @@ def root_record(root: x509.Certificate, *, active: bool) -> CARoot:
         external_trust_domain=_domain(root),
         not_before=_rfc3339(root.not_valid_before_utc),
         not_after=_rfc3339(root.not_valid_after_utc),
-        root_cert_pem=root.public_bytes(serialization.Encoding.PEM).decode(),
+        root_cert_pem=_pem(root),
         active=active,
     )
 
@@ -119,6 +153,28 @@ def root_record(root: x509.Certificate, *, active: bool) -> CARoot:
 def fingerprint(certificate: x509.Certificate) -> str:
     """The colon-separated SHA-256 of a certificate."""
     return _colons(certificate.fingerprint(hashes.SHA256()))
+
+
+def certificate_id(pem: str) -> str:
+    """The fingerprint of a certificate in PEM. ValueError."""
+    return fingerprint(x509.load_pem_x509_certificate(pem.encode()))
+
+
+def _signer(name: str, public_key: ec.EllipticCurvePublicKey, *, path_length: int | None) -> x509.CertificateBuilder:
+    """A certificate that may sign others, `path_length` authorities deep; without a subject when `name` is ""."""
+    builder = (
+        x509.CertificateBuilder()
+        .public_key(public_key)
+        .serial_number(1 + secrets.randbits(_SERIAL_BITS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+    return builder.subject_name(_name(name)) if name else builder
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _name(text: str) -> x509.Name:

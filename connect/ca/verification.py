@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -40,16 +39,24 @@ def verify_chain(chain_der: Sequence[bytes], roots: CARoots, now_s: float) -> Sp
     chain = [_load_der(der) for der in chain_der]
     anchors = _anchors(roots)
     now = datetime.fromtimestamp(now_s, UTC)
-    for certificate in chain:
-        _check_time(certificate, now)
-    for child, parent in pairwise(chain):
-        _check_signed(child, parent)
-    root = next((root for root in anchors if root.subject == chain[-1].issuer and _signed(chain[-1], root)), None)
-    if root is None:
-        raise IdentityError("the chain does not end at a root that this mesh trusts")
-    _check_time(root, now)
+    _check_path(chain, anchors, now)
     _check_purpose(chain[0])
     return _identity(chain[0], roots.trust_domain)
+
+
+def _check_path(chain: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate], now: datetime) -> None:
+    """Each is signed by the next, until one is signed by a trusted root: what follows it is for who trusts other roots."""
+    for depth, certificate in enumerate(chain):
+        _check_time(certificate, now)
+        root = next(
+            (root for root in anchors if root.subject == certificate.issuer and _signed(certificate, root)), None
+        )
+        if root is not None:
+            _check_time(root, now)
+            return
+        if depth + 1 < len(chain):
+            _check_signed(certificate, chain[depth + 1], depth)
+    raise IdentityError("the chain does not end at a root that this mesh trusts")
 
 
 def _identity(leaf: x509.Certificate, trust_domain: str) -> SpiffeService:
@@ -94,8 +101,12 @@ def _check_time(certificate: x509.Certificate, now: datetime) -> None:
         raise IdentityError(f"a certificate expired at {certificate.not_valid_after_utc}")
 
 
-def _check_signed(child: x509.Certificate, parent: x509.Certificate) -> None:
-    if not _signed(child, parent):
+def _check_signed(child: x509.Certificate, parent: x509.Certificate, authorities_below: int) -> None:
+    """`authorities_below` is how many authorities of the chain stand between the parent and the leaf (RFC 5280, 4.2.1.9)."""
+    allowed = (
+        parent.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length if _may_sign(parent) else 0
+    )
+    if (allowed is not None and authorities_below > allowed) or not _signed(child, parent):
         raise IdentityError("a certificate of the chain is not signed by the next one")
 
 

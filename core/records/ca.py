@@ -17,7 +17,11 @@ def unix_s(moment: str) -> float:
 
 
 class CARoot(Indexed, frozen=True, kw_only=True):
-    """One trusted root. `signing_key_id` is the colon-separated hex of the key id of the certificate that signs leaves."""
+    """One trusted root. `signing_key_id` is the colon-separated hex of the key id of the certificate that signs leaves.
+
+    `intermediate_certs` are what leaves bring besides themselves (PEM): the intermediate that signs them, then this root
+    signed by older ones. `rotated_out_at` (RFC 3339) is when it ceased to sign; "" while it signs, or is the next to.
+    """
 
     id: str
     name: str
@@ -29,6 +33,7 @@ class CARoot(Indexed, frozen=True, kw_only=True):
     root_cert_pem: str = msgspec.field(name="RootCert")
     intermediate_certs: tuple[str, ...] = ()
     active: bool = False
+    rotated_out_at: str = ""
     private_key_type: str = "ec"
     private_key_bits: int = 256
 

@@ -19,7 +19,7 @@ AGAIN_S: Final = 60.0
 
 
 class KeyCopies:
-    """Copies the active root's key to the servers that are not known to hold it."""
+    """Copies the keys of the roots that sign, now or next, to the servers that are not known to hold them."""
 
     name = "copies of the CA's key"
 
@@ -35,19 +35,18 @@ class KeyCopies:
         prune_at = 0.0
         while True:
             await self._clock.sleep(LOOK_S)
-            active = await self._authority.active_key()
-            if active is None:
+            keys = dict(await self._authority.keys())
+            if not keys:
                 continue
-            root_id, pem = active
             if self._clock.now() >= prune_at:
-                await self._sharing.prune(root_id)
+                await self._sharing.prune(next(iter(keys)))
                 prune_at = self._clock.now() + AGAIN_S
-            wanted = {(root_id, server.id): server for server in self._sharing.others()}
+            wanted = {(root_id, server.id): server for root_id in keys for server in self._sharing.others()}
             due = {each: at for each, at in due.items() if each in wanted}
             lacking &= {server.id for server in wanted.values()}
             for each, server in wanted.items():
                 if self._clock.now() >= due.get(each, 0.0):
-                    has_it = await self._sharing.copy(server, root_id, pem)
+                    has_it = await self._sharing.copy(server, each[0], keys[each[0]])
                     due[each] = self._clock.now() + (AGAIN_S if has_it else RETRY_S)
                     _tell(server, lacking, has_it=has_it)
 

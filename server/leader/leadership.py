@@ -19,6 +19,7 @@ from chowk.server.leader.members import Members
 from chowk.server.leader.membership import SERVICE
 from chowk.server.leader.own_node import OwnNode
 from chowk.server.leader.restores import AbandonedRestores
+from chowk.server.leader.rotation import Rotation
 from chowk.server.port import Consensus
 from chowk.server.rpc.board import ClusterBoard
 from chowk.server.rpc.gate import Gate
@@ -64,6 +65,7 @@ class Leadership:
         self._duties.add(self.autopilot)
         self._duties.add(AbandonedRestores(machine, context.writes, clock))
         self._duties.add(KeyCopies(self.authority, sharing, clock))
+        self._duties.add(Rotation(self.authority, clock))
 
     def add(self, duty: Duty) -> None:
         """One more duty, before this server starts."""

@@ -17,9 +17,12 @@ from chowk.core.requests import (
     CA_CONFIGURATION,
     CA_CONFIGURE,
     CA_ROOTS,
+    CA_ROTATE,
     CA_SIGN,
     CAConfigurationReply,
     CAConfigurationWrite,
+    CARotate,
+    CARotateReply,
     Read,
     RootsReply,
     SignReply,
@@ -37,6 +40,7 @@ def serve(context: ServerContext) -> None:
     context.gate.serve(CA_ROOTS, partial(_roots, context))
     context.gate.serve(CA_CONFIGURATION, partial(_configuration, context))
     context.leader.serve(CA_CONFIGURE, partial(_configure, context))
+    context.leader.serve(CA_ROTATE, partial(_rotate, context))
     context.leader.serve(CA_SIGN, partial(_sign, context))
 
 
@@ -54,6 +58,15 @@ async def _configuration(context: ServerContext, request: Read) -> CAConfigurati
 async def _configure(context: ServerContext, request: CAConfigurationWrite) -> WriteReply:
     configuration = checked_configuration(request.configuration)
     return await context.writes.propose(SetCAConfiguration(configuration=configuration, cas=request.cas))
+
+
+async def _rotate(context: ServerContext, request: CARotate) -> CARotateReply:
+    if request.distrust and not request.emergency:
+        raise InvalidRequest(
+            "old roots can be distrusted in an emergency rotation alone: others wait until leaves are renewed"
+        )
+    root_id = await context.signer.rotate(emergency=request.emergency, distrust=request.distrust)
+    return CARotateReply(root_id=root_id)
 
 
 async def _sign(context: ServerContext, request: SignRequest) -> SignReply:

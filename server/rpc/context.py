@@ -28,6 +28,10 @@ class Signer(Protocol):
         """A leaf for the CSR's public key. InvalidRequest, TooManyRequests, Unavailable while there is no key."""
         ...
 
+    async def rotate(self, *, emergency: bool, distrust: bool) -> str:
+        """Begin to rotate the root; the id of the new one."""
+        ...
+
 
 class AutopilotView(Protocol):
     """Who looks after the servers: the leader's duty."""

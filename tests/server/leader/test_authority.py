@@ -9,81 +9,11 @@ from pathlib import Path
 import pytest
 
 from chowk.connect.ca.keys import make_csr, make_key
-from chowk.core import codec
-from chowk.core.commands import Envelope, SetCARoots
 from chowk.core.errors import Unavailable
-from chowk.core.runtime.clock import SystemClock
-from chowk.core.server_options import ServerOptions
 from chowk.server.leader.keystore import DiskKeys
-from chowk.server.leader.leadership import LeaderContext, Leadership
-from chowk.server.rpc.board import ClusterBoard
-from chowk.server.rpc.gate import Gate, Roles
-from chowk.server.rpc.servers import OtherServers, dial_nobody
-from chowk.server.rpc.writes import Writes
-from chowk.server.state.machine import StoreMachine
-from support.consensus import SoloConsensus
+from support.authority_rig import Life
 
 CSR = make_csr(make_key(), "web")
-
-
-class Spy(SoloConsensus):
-    """Notes which keys were on the disk when a root was proposed; may crash there."""
-
-    def __init__(self, machine: StoreMachine, folder: Path) -> None:
-        super().__init__(machine, folder / "solo.log")
-        self.folder = folder
-        self.keys_seen: list[set[str]] = []
-        self.failures = 0
-
-    async def propose(self, entry: bytes, *, timeout_s: float) -> object:
-        if isinstance(codec.unpack(entry, Envelope).command, SetCARoots):
-            ca = self.folder / "server" / "ca"
-            self.keys_seen.append({path.stem for path in ca.glob("*.pem")})
-            if self.failures:
-                self.failures -= 1
-                raise Unavailable("the disk of the log is away")
-        return await super().propose(entry, timeout_s=timeout_s)
-
-
-class Life:
-    """One run of a server's duties over what is on the disk."""
-
-    def __init__(self, folder: Path, failures: int = 0, **options: object) -> None:
-        self.machine = StoreMachine()
-        self.consensus = Spy(self.machine, folder)
-        self.consensus.failures = failures
-        clock = SystemClock()
-        settings = ServerOptions(
-            node_id="",
-            node_name="solo",
-            socket_path="",
-            data_dir=str(folder),
-            **options,  # type: ignore[arg-type]
-        )
-        context = LeaderContext(
-            options=settings,
-            machine=self.machine,
-            consensus=self.consensus,
-            writes=Writes(self.consensus, clock),
-            board=ClusterBoard(()),
-            servers=OtherServers(dial_nobody),
-            gate=Gate(Roles()),
-            clock=clock,
-        )
-        self.duties = Leadership(context)
-
-    async def __aenter__(self) -> Life:
-        self.consensus.on_leadership(self.duties.led)
-        await self.consensus.start()
-        await self.duties.done.wait()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.duties.close()
-        await self.consensus.stop()
-
-    def active(self) -> str:
-        return self.machine.store.trusted().active_root_id
 
 
 def test_a_restart_keeps_the_root_and_signs_with_it(tmp_path: Path) -> None:
@@ -95,7 +25,7 @@ def test_a_restart_keeps_the_root_and_signs_with_it(tmp_path: Path) -> None:
             )
         async with Life(tmp_path) as second:
             assert (second.active(), second.machine.store.cluster_id) == (root, cluster)
-            assert second.consensus.keys_seen == []
+            assert [root.id for root in second.machine.store.roots] == [root]
             leaf = await second.duties.authority.sign("web", CSR)
             assert leaf.service == "web"
 

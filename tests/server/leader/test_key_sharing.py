@@ -144,8 +144,8 @@ def test_the_key_is_in_no_text_of_the_message_that_carries_it() -> None:
 
 def test_servers_without_a_copy_get_one_and_one_that_lost_its_disk_gets_it_again() -> None:
     class Holder:
-        async def active_key(self) -> tuple[str, bytes]:
-            return ROOT, PEM
+        async def keys(self) -> tuple[tuple[str, bytes], ...]:
+            return ((ROOT, PEM),)
 
     async def scene() -> None:
         others, clock = Others("v0"), ManualClock()
