@@ -6,20 +6,25 @@ Unknown keys are refused everywhere, as in Consul: an intention with a misspelt 
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 from chowk.agent.config.decode import Decoded, Reading, decode
 from chowk.agent.config.definitions import build_expose
+from chowk.agent.config.entry_records import build, note
 from chowk.agent.config.keys_entry import CONSUL_KINDS, ENTRIES
 from chowk.agent.config.problems import Problems
 from chowk.agent.config.schema import plain_name
 from chowk.agent.config.service_rules import meta_problems
 from chowk.agent.config.tree import Node, ObjectNode, Scalar, from_plain
+from chowk.connect.entries import faults
+from chowk.connect.entries.check import COMPLAINTS_MAX, complaints
+from chowk.connect.intentions.validation import METHODS, regex_fault
 from chowk.core.definitions import Position
 from chowk.core.records.base import json_name
 from chowk.core.records.config_entry import (
+    KINDS,
     AnyConfigEntry,
     HttpPermission,
     Permission,
@@ -28,19 +33,26 @@ from chowk.core.records.config_entry import (
     ServiceIntentions,
     SourceIntention,
 )
+from chowk.core.records.resolver import LocalityPriority
+from chowk.core.records.router import ServiceRouter
 from chowk.core.records.service import MeshGateway
-from chowk.core.records.traffic import HeaderMatch
+from chowk.core.records.traffic import AccessLogs, Concurrency, HeaderMatch, HttpMatch, RateLimits
 
-PATTERN_CHARS_MAX = 1024
 SOURCES_MAX = 10_000
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 
 
-def decode_config_entry(source: Node | dict[str, Any], problems: Problems | None = None) -> AnyConfigEntry | None:
+def decode_config_entry(
+    source: Node | dict[str, Any],
+    problems: Problems | None = None,
+    *,
+    now: float | None = None,
+    force: bool = False,
+) -> AnyConfigEntry | None:
     """The entry written in `source`: a tree of a file, or the plain body of a request.
 
     Without `problems` all that is wrong is raised as one ConfigError and the result is an entry; with it, problems are
-    noted there, and None is returned where the kind is unknown.
+    noted there, and None is returned where what was written is no entry. Times are judged when `now` (Unix seconds) is
+    given. `force` lifts the guard on the percentages of faults, by writing it up.
     """
     noted = problems if problems is not None else Problems()
     request = isinstance(source, dict)
@@ -49,13 +61,50 @@ def decode_config_entry(source: Node | dict[str, Any], problems: Problems | None
     if isinstance(tree, ObjectNode):
         kind = _kind_of(tree, noted)
         if kind:
-            decoded = decode(tree, ENTRIES[kind], Reading(noted, request=request, strict=True), kind)
-            entry = _MAKERS[kind](decoded, noted)
+            entry = _entry(kind, tree, Reading(noted, request=request, strict=True), now, force)
     else:
         noted.add(getattr(tree, "position", Position()), "config entry: expected an object")
     if problems is None:
         noted.raise_if_any()
     return entry
+
+
+def _entry(kind: str, tree: ObjectNode, reading: Reading, now: float | None, force: bool) -> AnyConfigEntry | None:
+    """Types first, then the rules of the kind: these would only repeat what is wrong with those."""
+    problems, before = reading.problems, len(reading.problems)
+    decoded = decode(tree, ENTRIES[kind], reading, kind)
+    maker = _MAKERS.get(kind)
+    if len(problems) > before and kind != ServiceIntentions.kind:
+        return None
+    if maker is None:
+        _name(decoded, problems, {"mesh": "mesh"}.get(kind, ""))
+        if len(problems) > before:
+            return None
+        entry: AnyConfigEntry = cast(AnyConfigEntry, build(decoded, KINDS[kind]))
+    else:
+        entry = maker(decoded, problems)
+    if len(problems) > before:
+        return entry
+    if force:
+        entry = faults.forced(entry)
+    for complaint in islice(complaints(entry), COMPLAINTS_MAX):
+        note(complaint, decoded, problems)
+    for complaint in faults.check_times(entry, now) if now is not None else ():
+        note(complaint, decoded, problems)
+    if isinstance(entry, ServiceRouter):
+        _warn_unreachable(entry, decoded, problems)
+    return entry
+
+
+def _warn_unreachable(entry: ServiceRouter, decoded: Decoded, problems: Problems) -> None:
+    """A route behind one that takes everything is legal, as in Consul, and surely not what was meant."""
+    for number, route in enumerate(entry.routes[:-1]):
+        match = (route.match.http if route.match is not None else None) or HttpMatch()
+        if match in (HttpMatch(), HttpMatch(path_prefix="/")):
+            place = decoded.get("routes")[number + 1].position
+            text = f"is never reached: routes[{number}] takes every request, and the first that matches decides"
+            problems.warn(place, f"{decoded.path}.routes[{number + 1}] {text}")
+            return
 
 
 def _kind_of(tree: ObjectNode, problems: Problems) -> str:
@@ -76,12 +125,17 @@ def _kind_of(tree: ObjectNode, problems: Problems) -> str:
     return ""
 
 
-def _common(decoded: Decoded, problems: Problems) -> dict[str, Any]:
-    meta_problems(decoded.get("meta", {}), decoded.at("meta"), problems, f"{decoded.path}.Meta")
-    fields = decoded.pick(name="name", meta="meta")
-    if not fields.get("name", "").strip():
+def _name(decoded: Decoded, problems: Problems, default: str = "") -> None:
+    if default and not decoded.get("name"):
+        decoded.put("name", default, decoded.position)
+    if not decoded.get("name", "").strip():
         problems.add(decoded.at("name"), f"{decoded.path}: Name is missing")
-    return fields
+    meta_problems(decoded.get("meta", {}), decoded.at("meta"), problems, f"{decoded.path}.Meta")
+
+
+def _common(decoded: Decoded, problems: Problems, default: str = "") -> dict[str, Any]:
+    _name(decoded, problems, default)
+    return decoded.pick(name="name", meta="meta")
 
 
 def _intentions(decoded: Decoded, problems: Problems) -> ServiceIntentions:
@@ -146,8 +200,8 @@ def _permission(decoded: Decoded, problems: Problems) -> Permission:
     _pattern_problems(http, "path_regex", problems)
     methods = http.get("methods", ())
     for method in methods:
-        if method not in _METHODS:
-            problems.add(http.at("methods"), f'{http.path}.Methods: "{method[:40]}" is none of {", ".join(_METHODS)}')
+        if method not in METHODS:
+            problems.add(http.at("methods"), f'{http.path}.Methods: "{method[:40]}" is none of {", ".join(METHODS)}')
     if len(set(methods)) != len(methods):
         problems.add(http.at("methods"), f"{http.path}.Methods: a method is given twice")
     headers = tuple(_header(header, problems) for header in http.get("header", ()))
@@ -171,21 +225,12 @@ def _header(decoded: Decoded, problems: Problems) -> HeaderMatch:
 
 def _pattern_problems(decoded: Decoded, key: str, problems: Problems) -> None:
     pattern = decoded.get(key, "")
-    if len(pattern) > PATTERN_CHARS_MAX:
-        problems.add(decoded.at(key), f"{decoded.path}.{key}: longer than {PATTERN_CHARS_MAX} characters")
-        return
-    try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        problems.add(decoded.at(key), f"{decoded.path}.{key}: no regular expression: {error}")
+    if pattern and (fault := regex_fault(pattern)):
+        problems.add(decoded.at(key), f"{decoded.path}.{key}: {fault}")
 
 
 def _service_defaults(decoded: Decoded, problems: Problems) -> ServiceDefaults:
     fields = _common(decoded, problems)
-    if fields.get("name") == "*":
-        problems.add(
-            decoded.at("name"), f"{decoded.path}: Name cannot be *; defaults of all proxies are in proxy-defaults"
-        )
     upstreams: Decoded | None = decoded.get("upstream_config")
     if upstreams is not None:
         for override in upstreams.get("overrides", ()):
@@ -193,7 +238,7 @@ def _service_defaults(decoded: Decoded, problems: Problems) -> ServiceDefaults:
                 problems.add(override.position, f"{override.path}: Name is missing")
     names = (
         "protocol", "balance_inbound_connections", "external_sni", "max_inbound_connections",
-        "local_connect_timeout_ms", "local_request_timeout_ms",
+        "local_connect_timeout_ms", "local_request_timeout_ms", "intention_mode",
     )  # fmt: skip
     return ServiceDefaults(
         **fields,
@@ -201,18 +246,20 @@ def _service_defaults(decoded: Decoded, problems: Problems) -> ServiceDefaults:
         mesh_gateway=_mesh_gateway(decoded),
         expose=build_expose(decoded.get("expose")),
         upstream_config={} if upstreams is None else _consul_names(upstreams),
+        rate_limits=build(decoded.get("rate_limits"), RateLimits),
+        concurrency=build(decoded.get("concurrency"), Concurrency),
     )
 
 
 def _proxy_defaults(decoded: Decoded, problems: Problems) -> ProxyDefaults:
-    if not decoded.get("name"):
-        decoded.put("name", "global", decoded.position)
-    fields = _common(decoded, problems)
+    fields = _common(decoded, problems, "global")
     return ProxyDefaults(
         **fields,
         **decoded.pick(mode="mode", config="config"),
         mesh_gateway=_mesh_gateway(decoded),
         expose=build_expose(decoded.get("expose")),
+        access_logs=build(decoded.get("access_logs"), AccessLogs),
+        prioritize_by_locality=build(decoded.get("prioritize_by_locality"), LocalityPriority),
     )
 
 
@@ -234,6 +281,7 @@ def _mesh_gateway(decoded: Decoded) -> MeshGateway:
     return MeshGateway(mode=block.get("mode", "")) if block is not None else MeshGateway()
 
 
+# Of kinds whose records are not simply their blocks.
 _MAKERS: dict[str, Any] = {
     "service-intentions": _intentions,
     "service-defaults": _service_defaults,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from chowk.agent.config import schema as s
 from chowk.agent.config.problems import Problems
 from chowk.agent.config.tree import Entry, ListNode, Node, ObjectNode, Scalar, describe, to_plain
 from chowk.core.definitions import Position
-from chowk.core.durations import parse_duration
+from chowk.core.durations import format_duration, parse_duration
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -71,7 +72,8 @@ def decode(node: Node, schema: s.Schema, reading: Reading, path: str = "") -> De
 
 def _block(node: ObjectNode, schema: s.Schema, reading: Reading, path: str) -> Decoded:
     decoded = Decoded(node.position, path)
-    for key, entries in _grouped(node, schema, reading, path):
+    grouped = _grouped(node, schema, reading, path)
+    for key, entries in grouped:
         key_path = f"{path}.{key.name}" if path else key.name
         nodes = [entry.value for entry in entries if not _is_null(entry.value)]
         if not nodes:
@@ -84,7 +86,15 @@ def _block(node: ObjectNode, schema: s.Schema, reading: Reading, path: str) -> D
                 always = str(key.always).lower()
                 reading.problems.warn(entries[0].position, f'"{key_path}" is always {always} here; it has no effect')
             decoded.put(key.name, value, nodes[0].position)
+    written = {key.name for key, entries in grouped if any(not _is_null(entry.value) for entry in entries)}
+    for key in schema.keys:
+        if key.required and key.name not in written:
+            reading.problems.add(node.position, f"{path}: {key.name} is missing: {_lowered(key.doc)}")
     return decoded
+
+
+def _lowered(doc: str) -> str:
+    return doc[:1].lower() + doc[1:]
 
 
 def _grouped(node: ObjectNode, schema: s.Schema, reading: Reading, path: str) -> list[tuple[s.Key, list[Entry]]]:
@@ -225,6 +235,8 @@ def _plain(nodes: list[Node], kind: s.Type, reading: Reading, path: str) -> Any:
         return _MISSING
     if isinstance(kind, s.Texts):
         return _texts(nodes[0], reading, path)
+    if isinstance(kind, s.Wholes):
+        return _wholes(nodes[0], kind, reading, path)
     node = nodes[0]
     if not isinstance(node, Scalar):
         return _mismatch(node, _meant(kind), reading, path)
@@ -248,6 +260,17 @@ def _texts(node: Node, reading: Reading, path: str) -> Any:
     return tuple(found)
 
 
+def _wholes(node: Node, kind: s.Wholes, reading: Reading, path: str) -> Any:
+    one = s.Whole(kind.minimum, kind.maximum)
+    found = []
+    for number, item in enumerate(node.items if isinstance(node, ListNode) else (node,)):
+        value = _scalar(item.value, one, request=False) if isinstance(item, Scalar) else _MISSING
+        if value is _MISSING:
+            return _mismatch(item, _meant(one), reading, f"{path}[{number}]")
+        found.append(value)
+    return tuple(found)
+
+
 def _scalar(value: Any, kind: s.Type, *, request: bool) -> Any:
     match kind:
         case s.Text(choices, fold):
@@ -260,9 +283,11 @@ def _scalar(value: Any, kind: s.Type, *, request: bool) -> Any:
             number = _number(value)
             whole = number is not None and number == int(number) and minimum <= number <= maximum
             return int(number) if whole and number is not None else _MISSING
-        case s.Number(minimum):
+        case s.Number(minimum, maximum):
             number = _number(value)
-            return float(number) if number is not None and number >= minimum else _MISSING
+            return float(number) if number is not None and minimum <= number <= maximum else _MISSING
+        case s.Period():
+            return _period(value, request=request)
         case s.Flag():
             return (
                 {True: True, False: False, "true": True, "false": False}.get(value, _MISSING)
@@ -302,6 +327,16 @@ def _seconds(value: Any, *, request: bool) -> float | None:
     return None
 
 
+def _period(value: Any, *, request: bool) -> Any:
+    """The text of a duration, of one line and without blanks, such as Go's clients read too."""
+    seconds = _seconds(value, request=request)
+    if seconds is None:
+        return _MISSING
+    if isinstance(value, str):
+        return value.strip()
+    return format_duration(seconds) if value else ""
+
+
 def _meant(kind: s.Type) -> str:
     match kind:
         case s.Text(choices) if choices:
@@ -311,8 +346,14 @@ def _meant(kind: s.Type) -> str:
         case s.Whole(minimum, maximum):
             bounds = f"from {minimum} to {maximum}" if maximum < 2**31 - 1 else f"of at least {minimum}"
             return f"a whole number {bounds}"
-        case s.Number(minimum):
-            return f"a number of at least {minimum:g}"
+        case s.Number(minimum, maximum):
+            return (
+                f"a number from {minimum:g} to {maximum:g}"
+                if isfinite(maximum)
+                else f"a number of at least {minimum:g}"
+            )
+        case s.Period():
+            return 'a duration with its unit, like "1.5s", "250ms" or "1h30m"'
         case s.Flag():
             return "true or false"
         case s.Duration(minimum_s):
@@ -323,10 +364,11 @@ def _meant(kind: s.Type) -> str:
 
 
 def _mismatch(node: Node, meant: str, reading: Reading, path: str) -> Any:
-    hint = (
-        " (put it in quotes)"
-        if meant == "a string" and isinstance(node, Scalar) and isinstance(node.value, bool)
-        else ""
-    )
+    value = node.value if isinstance(node, Scalar) else None
+    hint = ""
+    if meant == "a string" and isinstance(value, bool):
+        hint = " (put it in quotes)"
+    elif meant.startswith("a duration") and _is_number(value):
+        hint = f': write "{value:g}s" for seconds, "{value:g}ms" for milliseconds'
     reading.problems.add(node.position, f"{path}: found {describe(node)}, expected {meant}{hint}")
     return _MISSING

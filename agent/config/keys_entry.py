@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from chowk.agent.config.keys_service import EXPOSE, LIMITS, MESH_GATEWAY, PASSIVE, PROTOCOL, PROXY_CONFIG, TENANCY
-from chowk.agent.config.schema import Anything, Block, Blocks, Flag, Key, Open, Schema, Text, TextMap, Texts, Whole
+from chowk.agent.config.keys_traffic import (
+    ACCESS_LOGS,
+    CONCURRENCY,
+    HEADER,
+    LOCALITY_PRIORITY,
+    MESH,
+    PATHS,
+    RATE_LIMITS,
+    RESOLVER,
+    ROUTES,
+    SPLITS,
+)
+from chowk.agent.config.schema import Anything, Block, Blocks, Key, Open, Schema, Text, TextMap, Texts, Whole
 
 ACTION = Text(choices=("", "allow", "deny"))
 
-HEADER = Schema(
-    "header",
-    (
-        Key("name", Text(), "The header; it must be given"),
-        Key("present", Flag(), "It is there at all", "false"),
-        Key("exact", Text(), "Its whole value", '""'),
-        Key("prefix", Text(), "How its value starts", '""'),
-        Key("suffix", Text(), "How its value ends", '""'),
-        Key("contains", Text(), "What its value contains", '""'),
-        Key("regex", Text(), "A pattern for the whole value", '""'),
-        Key("invert", Flag(), "Match when the condition does not hold", "false"),
-        Key("ignore_case", Flag(), "Compare without case", "false"),
-    ),
-)
 PERMISSION_HTTP = Schema(
     "http",
     (
-        Key("path_exact", Text(), "The whole path", '""'),
-        Key("path_prefix", Text(), "How the path starts", '""'),
-        Key("path_regex", Text(), "A pattern for the whole path", '""'),
+        *PATHS,
         Key("methods", Texts(), "HTTP methods", "[]: all"),
         Key("header", Blocks(HEADER), "Conditions on headers; all must hold", "[]"),
     ),
@@ -120,7 +116,14 @@ SERVICE_DEFAULTS = Schema(
         Key("transparent_proxy", Anything(), "Of transparent proxies", "{}", served=False),
         Key("mutual_tls_mode", Text(), "Permissive mTLS", '""', served=False),
         Key("destination", Anything(), "Of terminating gateways", "{}", served=False),
-        Key("rate_limits", Anything(), "Rates by path", "{}", served=False),
+        Key("rate_limits", Block(RATE_LIMITS), "Requests a second", "{}"),
+        Key("concurrency", Block(CONCURRENCY), "Requests in work at once", "{}"),
+        Key(
+            "intention_mode",
+            Text(choices=("", "enforce", "permissive")),
+            "`permissive`: what intentions deny is let through, counted and shown",
+            '"enforce"',
+        ),
         Key("envoy_extensions", Anything(), "Of Envoy", "[]", served=False),
         *_COMMON,
     ),
@@ -135,14 +138,30 @@ PROXY_DEFAULTS = Schema(
         Key("expose", Block(EXPOSE), "Paths served without mTLS", "{}"),
         Key("transparent_proxy", Anything(), "Of transparent proxies", "{}", served=False),
         Key("mutual_tls_mode", Text(), "Permissive mTLS", '""', served=False),
-        Key("access_logs", Anything(), "Of Envoy", "{}", served=False),
+        Key("access_logs", Block(ACCESS_LOGS), "A line for each request", "{}"),
         Key("failover_policy", Anything(), "Of failover", "{}", served=False),
-        Key("prioritize_by_locality", Anything(), "Of locality", "{}", served=False),
+        Key("prioritize_by_locality", Block(LOCALITY_PRIORITY), "For services whose resolver does not say", "none"),
         Key("envoy_extensions", Anything(), "Of Envoy", "[]", served=False),
         *_COMMON,
     ),
 )
-ENTRIES: dict[str, Schema] = {schema.name: schema for schema in (INTENTIONS, SERVICE_DEFAULTS, PROXY_DEFAULTS)}
+SERVICE = Key("name", Text(), "The service; it must be given")
+SERVICE_RESOLVER = Schema("service-resolver", (SERVICE, *RESOLVER, *_COMMON))
+SERVICE_ROUTER = Schema("service-router", (SERVICE, ROUTES, *_COMMON))
+SERVICE_SPLITTER = Schema("service-splitter", (SERVICE, *SPLITS, *_COMMON))
+MESH_ENTRY = Schema("mesh", (Key("name", Text(choices=("", "mesh")), "Only `mesh`", '"mesh"'), *MESH, *_COMMON))
+ENTRIES: dict[str, Schema] = {
+    schema.name: schema
+    for schema in (
+        INTENTIONS,
+        SERVICE_DEFAULTS,
+        PROXY_DEFAULTS,
+        SERVICE_RESOLVER,
+        SERVICE_ROUTER,
+        SERVICE_SPLITTER,
+        MESH_ENTRY,
+    )
+}
 CONSUL_KINDS = (
     "service-intentions", "service-defaults", "proxy-defaults", "service-resolver", "service-router",
     "service-splitter", "mesh", "ingress-gateway", "terminating-gateway", "exported-services", "api-gateway",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from math import isfinite
 
 from chowk.agent.config import schema as s
 from chowk.agent.config.keys_agent import AGENT
@@ -70,6 +71,8 @@ def type_words(kind: s.Type) -> str:
             return " or ".join(f'`"{choice}"`' for choice in choices if choice) or "empty"
         case s.Whole(minimum, maximum):
             return f"whole number {minimum}–{maximum}" if maximum < 2**31 - 1 else "whole number"
+        case s.Number(minimum, maximum) if isfinite(maximum):
+            return f"number {minimum:g}–{maximum:g}"
         case s.Block(schema):
             return f"block `{schema.name}`"
         case s.Open(schema):
@@ -87,6 +90,8 @@ _WORDS: dict[type[s.Type], str] = {
     s.Number: "number",
     s.Flag: "boolean",
     s.Duration: "duration",
+    s.Period: "duration",
+    s.Wholes: "list of whole numbers",
     s.Texts: "list of strings",
     s.TextMap: "map of strings",
     s.TextsMap: "map of lists of strings",

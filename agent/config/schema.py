@@ -5,6 +5,7 @@ The configuration reference (docs/config-reference.md) is printed from the same 
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import msgspec
@@ -28,10 +29,18 @@ class Whole(Type, frozen=True):
     maximum: int = 2**31 - 1
 
 
+class Wholes(Type, frozen=True):
+    """A list of whole numbers within bounds; a single one is a list of one."""
+
+    minimum: int = 0
+    maximum: int = 2**31 - 1
+
+
 class Number(Type, frozen=True):
-    """Any number, at least `minimum`."""
+    """Any number within bounds."""
 
     minimum: float = 0.0
+    maximum: float = math.inf
 
 
 class Flag(Type, frozen=True):
@@ -42,6 +51,10 @@ class Duration(Type, frozen=True):
     """A string like "10s" or "1h30m"; in an HTTP body also nanoseconds. Decoded to seconds."""
 
     minimum_s: float = 0.0
+
+
+class Period(Type, frozen=True):
+    """A duration that is kept as its text: as written, or in an HTTP body also nanoseconds, as Go prints them."""
 
 
 class Texts(Type, frozen=True):
@@ -96,7 +109,7 @@ class Key(msgspec.Struct, frozen=True):
     """One key: its snake_case name, type, meaning, default in words, and whether chowk acts on it now.
 
     `also` are other names Consul has for it; `reload` says that a reload applies a change. `always` is what chowk does
-    whatever is written: another value is a warning.
+    whatever is written: another value is a warning. A block without a `required` key is a problem.
     """
 
     name: str
@@ -107,6 +120,7 @@ class Key(msgspec.Struct, frozen=True):
     also: tuple[str, ...] = ()
     reload: bool = False
     always: bool | int | str | None = None
+    required: bool = False
 
 
 class Schema(msgspec.Struct, frozen=True, dict=True):

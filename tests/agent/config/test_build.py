@@ -225,7 +225,7 @@ WRONG = {
     'default_intention_policy = "maybe"': 'expected one of "allow", "deny"',
     'node_meta { "a b" = "c" }': "node_meta",
     'config_entries { bootstrap = [{ Kind = "proxy-defaults" }, { Kind = "proxy-defaults" }] }': 'config entry proxy-defaults "global" is given twice, first at a.hcl:2:31',
-    'config_entries { bootstrap { Kind = "mesh" } }': "not supported yet",
+    'config_entries { bootstrap { Kind = "api-gateway" } }': "not supported yet",
     'check { ttl = "1s" }': "check[0]: a check needs a name",
     'service { name = "a" } service { name = "a" }': 'a.hcl:2:32: service id "a" is given twice, first at a.hcl:2:9',
     'service { name = "a" connect { sidecar_service {} } } service { id = "a-sidecar-proxy" name = "b" }': 'service id "a-sidecar-proxy" is given twice',

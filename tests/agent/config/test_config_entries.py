@@ -104,7 +104,7 @@ SOURCE = '{ Name = "web" Action = "allow" }'
 WRONG = {
     'Name = "x"': "Kind is missing",
     'Kind = "service-intention" Name = "x"': 'invalid config entry kind "service-intention"; did you mean "service-intentions"?',
-    'Kind = "service-router" Name = "x"': 'e.hcl:1:8: config entries of kind "service-router" are not supported yet',
+    'Kind = "http-route" Name = "x"': 'e.hcl:1:8: config entries of kind "http-route" are not supported yet',
     'Kind = ["x"]': "invalid config entry kind",
     f'Kind = "service-intentions" Sources = [{SOURCE}]': "Name is missing",
     'Kind = "service-intentions" Name = "x"': "at least one source is required",
@@ -119,10 +119,10 @@ WRONG = {
     'Kind = "service-intentions" Name = "x" Sources = [{ Name = "a" Permissions = [{ Action = "allow" HTTP {} }] }]': "at least one condition",
     'Kind = "service-intentions" Name = "x" Sources = [{ Name = "a" Permissions = [{ Action = "allow" HTTP { PathExact = "/" PathPrefix = "/" } }] }]': "only one of PathExact",
     'Kind = "service-intentions" Name = "x" Sources = [{ Name = "a" Permissions = [{ Action = "allow" HTTP { PathExact = "x" } }] }]': "does not start with /",
-    'Kind = "service-intentions" Name = "x" Sources = [{ Name = "a" Permissions = [{ Action = "allow" HTTP { PathRegex = "(" } }] }]': "no regular expression",
+    'Kind = "service-intentions" Name = "x" Sources = [{ Name = "a" Permissions = [{ Action = "allow" HTTP { PathRegex = "(" } }] }]': "invalid regular expression",
     'Kind = "service-intentions" Name = "x" Sources = [{ Name = "a" Permissions = [{ Action = "allow" HTTP { Methods = ["get"] } }] }]': '"get" is none of GET',
     'Kind = "service-intentions" Name = "x" Sources = [{ Name = "a" Permissions = [{ Action = "allow" HTTP { Header = [{ Name = "h" }] } }] }]': "exactly one of Present",
-    'Kind = "service-defaults" Name = "*"': "Name cannot be *",
+    'Kind = "service-defaults" Name = "*"': "use proxy-defaults for all",
     'Kind = "service-defaults" Name = "x" Protocol = "udp"': 'expected one of "tcp", "http", "http2", "grpc"',
     'Kind = "proxy-defaults" Name = "other"': 'expected one of "global"',
 }  # fmt: skip
