@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import Final
 
 from chowk.connect.balance.hosts import Host
 from chowk.connect.ca.verification import IdentityError
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.proxy.wires import TlsWire
+
+SESSION_S: Final = 30.0
+"""A session is used again for so long before a newer ticket is taken: to copy one out of OpenSSL costs as much as resuming."""
 
 
 class DialError(OSError):
@@ -24,7 +28,7 @@ class Dialler:
 
     def __init__(self, state: ProxyState) -> None:
         self._state = state
-        self._sessions: dict[Host, tuple[ssl.SSLContext, str, ssl.SSLSession]] = {}
+        self._sessions: dict[Host, tuple[ssl.SSLContext, str, ssl.SSLSession, float]] = {}
 
     def forget_gone(self) -> None:
         """The snapshot changed: hosts that have left their cluster are not dialled any more."""
@@ -41,16 +45,15 @@ class Dialler:
 
         def keep_session(session: ssl.SSLSession) -> None:
             if host.group >= 0:
-                self._sessions[host] = (credentials.client, expected, session)
+                self._sessions[host] = (credentials.client, expected, session, self._state.clock.now())
 
         wire = TlsWire(
             run_step=self._state.line.add,
             on_secured=lambda _link: None if secured.done() else secured.set_result(None),
             on_failed=lambda _link, why: None if secured.done() else secured.set_exception(DialError(why)),
-            on_session=keep_session,
         )
         wire.context = credentials.client
-        context, identity, session = self._sessions.get(host, (None, "", None))
+        context, identity, session, taken_at = self._sessions.get(host, (None, "", None, 0.0))
         resumable = context is credentials.client and identity == expected
         done = False
         try:
@@ -60,6 +63,8 @@ class Dialler:
                 wire.start(credentials.client, server_side=False, session=session if resumable else None)
                 await secured
             self._check_identity(wire, expected)
+            if not wire.resumed or self._state.clock.now() - taken_at >= SESSION_S:
+                wire.offer_session(keep_session)
             done = True
         finally:
             secured.cancel()

@@ -145,13 +145,12 @@ class TlsLink(Link):
         run_step: Callable[[Callable[[], None]], None],
         on_secured: Callable[[TlsLink], None],
         on_failed: Callable[[TlsLink, str], None],
-        on_session: Callable[[ssl.SSLSession], None] | None = None,
     ) -> None:
         super().__init__()
         self._run_step = run_step
         self._on_secured = on_secured
         self._on_failed = on_failed
-        self._on_session = on_session
+        self._on_session: Callable[[ssl.SSLSession], None] | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ssl: ssl.SSLObject | None = None
@@ -173,6 +172,10 @@ class TlsLink(Link):
     def resumed(self) -> bool:
         """Whether the handshake continued an earlier session."""
         return bool(self._ssl is not None and self._ssl.session_reused)
+
+    def offer_session(self, take: Callable[[ssl.SSLSession], None]) -> None:
+        """Hand the peer's ticket to `take`, once it has come."""
+        self._on_session = take
 
     @property
     def drained(self) -> bool:
