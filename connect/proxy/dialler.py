@@ -16,7 +16,7 @@ from chowk.connect.proxy.state import ProxyState
 from chowk.connect.proxy.wires import TlsWire
 
 SESSION_S: Final = 30.0
-"""A session is used again for so long before a newer ticket is taken: to copy one out of OpenSSL costs as much as resuming."""
+"""So long a session is used again before a newer ticket is taken: to copy one out of OpenSSL costs as much as resuming."""
 
 
 class DialError(OSError):
