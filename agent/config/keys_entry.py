@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
+from chowk.agent.config.keys_limits import ACCESS_LOGS, CONCURRENCY, MESH, PATHS, RATE_LIMITS
 from chowk.agent.config.keys_service import EXPOSE, LIMITS, MESH_GATEWAY, PASSIVE, PROTOCOL, PROXY_CONFIG, TENANCY
-from chowk.agent.config.keys_traffic import (
-    ACCESS_LOGS,
-    CONCURRENCY,
-    HEADER,
-    LOCALITY_PRIORITY,
-    MESH,
-    PATHS,
-    RATE_LIMITS,
-    RESOLVER,
-    ROUTES,
-    SPLITS,
-)
+from chowk.agent.config.keys_traffic import HEADER, LOCALITY_PRIORITY, RESOLVER, ROUTES, SPLITS
 from chowk.agent.config.schema import Anything, Block, Blocks, Key, Open, Schema, Text, TextMap, Texts, Whole
 
 ACTION = Text(choices=("", "allow", "deny"))

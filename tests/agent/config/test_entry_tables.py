@@ -1,0 +1,126 @@
+"""The tables of keys of config entries against the records they make: none is left out, and nothing that is sent harms."""
+
+from __future__ import annotations
+
+import json
+import random
+import typing
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from chowk.agent.config.config_entries import decode_config_entry
+from chowk.agent.config.keys_entry import ENTRIES
+from chowk.agent.config.problems import ConfigError
+from chowk.agent.config.schema import Block, BlockMap, Blocks, Flag, Number, Open, Schema, Text, Type, Whole, Wholes
+from chowk.core.codec import to_json
+from chowk.core.records.config_entry import KINDS, AnyConfigEntry
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
+SOON = "2026-05-01T18:00:00Z"
+
+
+def shown_of(entry: Any) -> Any:
+    return json.loads(to_json(entry))
+
+
+def struct_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The record inside a field's type, whatever holds it."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    found = (struct_of(inner) for inner in typing.get_args(kind))
+    return next((each for each in found if each is not None), None)
+
+
+def unlike(schema: Schema, record: type[msgspec.Struct], path: str) -> list[str]:
+    """Where the table of keys and the record differ: every field can be written, and one that must be there is required."""
+    keys = {key.name: key for key in schema.keys}
+    found = []
+    for field in msgspec.structs.fields(record):
+        key, place = keys.get(field.name), f"{path}.{field.name}"
+        if key is None:
+            found.append(f"{place} has no key")
+        elif field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT and not key.required:
+            found.append(f"{place} must be there, but its key may be left out")
+        elif isinstance(key.type, (Block, Blocks, BlockMap)) and (inner := struct_of(field.type)) is not None:
+            found += unlike(key.type.schema, inner, place)
+    return found
+
+
+@pytest.mark.parametrize("kind", sorted({*ENTRIES} - {"service-intentions"}))
+def test_every_field_of_a_record_has_its_key(kind: str) -> None:
+    assert unlike(ENTRIES[kind], KINDS[kind], kind) == []
+
+
+TEXTS = (
+    "",
+    "web",
+    "*",
+    "/x",
+    "/%2e%2e/",
+    "(",
+    "5s",
+    "-1h",
+    "1",
+    "http",
+    "x-h",
+    "a b",
+    "é",
+    "v1",
+    "maglev",
+    "sid",
+    "NaN",
+    SOON,
+    "default",
+    "x" * 3000,
+)
+
+
+def written(kind: Type, rng: random.Random, depth: int = 0) -> Any:
+    """A value for a key of that type, mostly of the right kind."""
+    if rng.random() < 0.01:
+        return rng.choice([None, True, -1, 1e300, 2**70, "", [], {}, [[]], {"a": {}}, "\x00"])
+    match kind:
+        case Block(schema) | Open(schema):
+            return block(schema, rng, depth)
+        case Blocks(schema):
+            return [block(schema, rng, depth) for _ in range(rng.randrange(3))]
+        case BlockMap(schema):
+            return {rng.choice(TEXTS): block(schema, rng, depth) for _ in range(rng.randrange(3))}
+        case Text(choices) if choices:
+            return rng.choice(choices)
+        case Flag():
+            return rng.random() < 0.5
+        case Whole() | Number():
+            return rng.choice([0, 1, 5, 100, 100, 404, 503, 0.01, 33.33, 1_000_000])
+        case Wholes():
+            return [rng.choice([0, 200, 503, 700])]
+        case Text():
+            return rng.choice(("web", "x-h", "", "5s") if rng.random() < 0.8 else TEXTS)
+    return rng.choice([rng.choice(TEXTS), [rng.choice(TEXTS)], {rng.choice(TEXTS): rng.choice(TEXTS)}, 15_000_000_000])
+
+
+def block(schema: Schema, rng: random.Random, depth: int = 0) -> dict[str, Any]:
+    keys = [key for key in schema.keys if rng.random() < (0.45 if depth < 6 else 0.1) or key.required]
+    return {key.name: written(key.type, rng, depth + 1) for key in keys}
+
+
+@pytest.mark.parametrize("kind", sorted(ENTRIES))
+def test_whatever_is_sent_is_an_entry_or_refused_and_an_entry_can_be_stored_and_sent_again(kind: str) -> None:
+    rng = random.Random(kind)
+    taken = 0
+    for _ in range(600):
+        body = {**block(ENTRIES[kind], rng), "Kind": kind, **({"Name": "web"} if rng.random() < 0.9 else {})}
+        if kind == "service-intentions" and rng.random() < 0.5:
+            body["sources"] = [{"Name": "web", "Action": "deny"}]
+        if kind in ("mesh", "proxy-defaults"):
+            body["Name"] = {"mesh": "mesh"}.get(kind, "global")
+        with suppress(ConfigError):
+            entry = decode_config_entry(body, now=NOW, force=rng.random() < 0.5)
+            taken += 1
+            assert msgspec.msgpack.decode(msgspec.msgpack.encode(entry), type=AnyConfigEntry) == entry
+            assert decode_config_entry(shown_of(entry), now=NOW) == entry
+    assert taken > 0
