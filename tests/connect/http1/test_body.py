@@ -88,11 +88,29 @@ def test_chunked_bodies_have_limits_of_their_own() -> None:
         (Limits(extensions_bytes_max=5), b"1;ab\r\nx\r\n1;ab\r\n", "chunk_extension"),
         (Limits(trailers_max=1), b"0\r\na: b\r\nc: d\r\n", "trailer_count"),
         (Limits(trailer_bytes_max=5), b"0\r\na: b\r\n", "trailer_size"),
+        (Limits(trailer_bytes_max=11), b"0\r\na: b\r\nc: d\r\n", "trailer_size"),
     ):
         with pytest.raises(Refusal) as refused:
             reader(CHUNKED, 400, limits).feed(message)
         assert refused.value.kind == kind
         reader(CHUNKED, 400).feed(message)
+
+
+@pytest.mark.parametrize("start", [b"x", b"\n", b"1\r\nab", b"1\r\na\n"])
+def test_what_cannot_become_a_chunk_is_refused_at_once(start: bytes) -> None:
+    with pytest.raises(Refusal):
+        reader(CHUNKED, 400).feed(start)
+
+
+@pytest.mark.parametrize(
+    ("framing", "message"), [(Framing(Kind.LENGTH, 3), b"abcd"), (CHUNKED, b"0\r\n\r\n"), (NONE, b"")]
+)
+def test_nothing_after_the_end_is_content(framing: Framing, message: bytes) -> None:
+    body = reader(framing, 400)
+    body.feed(message)
+    assert body.done
+    assert body.feed(b"GET / HTTP/1.1") == ([], b"GET / HTTP/1.1")
+    body.end()
 
 
 def test_what_is_framed_anew_is_read_as_the_same() -> None:

@@ -222,6 +222,13 @@ def test_a_client_of_http_1_0_is_told_that_its_connection_is_kept() -> None:
     assert "Connection: keep-alive" in lines(out.head)
 
 
+def test_a_body_that_ends_with_the_connection_ends_it_whatever_the_client_hoped() -> None:
+    client = request("Connection: keep-alive", line="GET / HTTP/1.0")
+    out = response_to_client(response("Transfer-Encoding: chunked"), client)
+    assert (out.framing, out.keep_alive) == (CLOSE, False)
+    assert "Connection: close" in lines(out.head)
+
+
 def test_a_proxy_that_wants_to_close_says_so() -> None:
     out = response_to_client(response("Content-Length: 1"), request(), close=True)
     assert not out.keep_alive

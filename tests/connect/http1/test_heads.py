@@ -184,6 +184,32 @@ def test_what_is_exactly_at_a_limit_passes() -> None:
     assert reader.feed(message[-1:]) is not None
 
 
+def test_a_head_in_pieces_leaves_nothing_behind_for_the_next() -> None:
+    reader = RequestReader()
+    for message in (request(f"X: {'y' * 100}"), request(), request("X: y")):
+        found = [reader.feed(message[at : at + 1]) for at in range(len(message))]
+        assert found[:-1] == [None] * (len(message) - 1)
+        assert found[-1] is not None
+    with pytest.raises(Refusal):
+        [reader.feed(bytes((byte,))) for byte in b"GET /\r\n"]
+
+
+def test_the_next_head_is_searched_from_its_first_byte() -> None:
+    reader = RequestReader()
+    message = request(f"X: {'y' * 100}")
+    assert reader.feed(message[:90]) is None
+    assert reader.feed(message[90:]) is not None
+    with pytest.raises(Refusal):
+        reader.feed(b"\x16\x03\x01")
+
+
+def test_a_head_that_fills_its_limit_without_an_end_is_refused_at_once() -> None:
+    reader = RequestReader(Limits(head_bytes_max=40))
+    assert reader.feed(request(f"X: {'y' * 40}")[:39]) is None
+    with pytest.raises(Refusal):
+        reader.feed(b"y")
+
+
 class CountingBuffer(bytearray):
     """Counts the bytes that searches look at."""
 

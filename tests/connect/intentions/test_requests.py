@@ -201,6 +201,7 @@ def test_a_tunnel_passes_only_by_a_permission_that_names_it() -> None:
     assert not allowed([allow(path_prefix="/")], tunnel, default=True)
     assert not allowed([allow(header=(HeaderMatch(name="host", present=True),))], tunnel, default=True)
     assert not allowed([allow(methods=("CONNECT",), path_prefix="/")], tunnel, default=True)
+    assert not allowed([allow(methods=("CONNECT",), path_regex=".*")], tunnel, default=True)
     assert allowed([allow(methods=("CONNECT",))], tunnel)
     assert not allowed([deny(methods=("CONNECT",)), allow(methods=("CONNECT",))], tunnel, default=True)
 

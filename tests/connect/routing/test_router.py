@@ -209,6 +209,8 @@ def test_a_redirect_to_another_scheme_leaves_the_usual_port_behind() -> None:
     redirect = HttpRedirect(scheme="https")
     compiled = CompiledRoute(route(redirect=redirect))
     assert compiled.location(request(host="web:80"), redirect) == b"https://web/"
+    same = HttpRedirect(scheme="http", path="/x")
+    assert compiled.location(request(host="web:80"), same) == b"http://web:80/x"
 
 
 def test_edits_of_the_split_come_before_those_of_the_route() -> None:
