@@ -10,12 +10,19 @@ from chowk.connect.http1.refusal import Refusal
 
 _AUTHORITY: Final = re.compile(rb"(?:[0-9A-Za-z._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?#]*)([^?]*)(?:\?(.*))?", re.IGNORECASE)
+_NAMED: Final = re.compile(rb"([^:\[\]]+)((?::[0-9]+)?)")
 _NOWHERE: Final = b""
 
 
 def is_authority(value: bytes) -> bool:
     """Whether this is a host name or address, with or without a port."""
     return _AUTHORITY.fullmatch(value) is not None
+
+
+def suffixed(authority: bytes, suffix: bytes) -> bytes:
+    """The host with a suffix to its name, before the port. Addresses in brackets have no name and stay as they are."""
+    match = _NAMED.fullmatch(authority)
+    return authority if match is None else match[1] + suffix + match[2]
 
 
 def split_target(

@@ -72,7 +72,7 @@ def request_to_upstream(
     make_id: Callable[[], bytes],
     *,
     path: bytes | None = None,
-    authority: bytes = b"",
+    authority: bytes | None = None,
     edits: CompiledEdits = NO_EDITS,
 ) -> OutgoingRequest:
     """The request for the next server. `path` and `authority` replace the request's own when given.
