@@ -15,7 +15,7 @@ from chowk.agent.api.route import Route
 from chowk.core.chain_requests import CHAIN_GET, ChainOverrides, ChainQuery
 from chowk.core.durations import format_duration, parse_duration
 from chowk.core.records.base import Record
-from chowk.core.records.chain import ChainNode, ChainTarget, CompiledChain
+from chowk.core.records.chain import ChainNode, ChainResolver, ChainTarget, CompiledChain
 from chowk.core.records.service import MeshGateway
 
 MODES: Final = ("", "none", "local", "remote")
@@ -85,12 +85,33 @@ def _shown(chain: CompiledChain) -> dict[str, Any]:
 
 def _node(node: ChainNode) -> dict[str, Any]:
     shown: dict[str, Any] = {"Type": node.type, "Name": node.name}
+    if node.routes:
+        shown["Routes"] = [
+            {"Definition": msgspec.to_builtins(route.definition), "NextNode": route.next_node} for route in node.routes
+        ]
+    if node.splits:
+        shown["Splits"] = [
+            {"Definition": msgspec.to_builtins(split.definition), "Weight": split.weight, "NextNode": split.next_node}
+            for split in node.splits
+        ]
     if node.resolver is not None:
-        shown["Resolver"] = {
-            **({"Default": True} if node.resolver.default else {}),
-            "ConnectTimeout": format_duration(node.resolver.connect_timeout_s),
-            "Target": node.resolver.target,
-        }
+        shown["Resolver"] = _resolver(node.resolver)
+    if node.load_balancer is not None:
+        shown["LoadBalancer"] = msgspec.to_builtins(node.load_balancer)
+    return shown
+
+
+def _resolver(resolver: ChainResolver) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        **({"Default": True} if resolver.default else {}),
+        "ConnectTimeout": format_duration(resolver.connect_timeout_s),
+        "Target": resolver.target,
+    }
+    if resolver.request_timeout_s:
+        shown["RequestTimeout"] = format_duration(resolver.request_timeout_s)
+    if resolver.failover is not None:
+        policy = msgspec.to_builtins(resolver.failover.policy)
+        shown["Failover"] = {"Targets": list(resolver.failover.targets), **({"Policy": policy} if policy else {})}
     return shown
 
 
@@ -103,7 +124,7 @@ def _target(target: ChainTarget) -> dict[str, Any]:
     return {
         **{name: plain[field] for name, field in names.items() if plain[field]},
         "MeshGateway": {"Mode": target.mesh_gateway_mode} if target.mesh_gateway_mode else {},
-        "Subset": {},
+        "Subset": msgspec.to_builtins(target.subset),
         **({"External": True} if target.external else {}),
         "SNI": target.sni,
         "Name": target.name,

@@ -7,15 +7,51 @@ from __future__ import annotations
 
 import msgspec
 
+from chowk.core.records.resolver import FailoverPolicy, LoadBalancer, LocalityPriority, Subset
+from chowk.core.records.router import Route
+from chowk.core.records.splitter import Split, Sticky
+from chowk.core.records.traffic import HeaderEdits
+
 RESOLVER = "resolver"
+SPLITTER = "splitter"
+ROUTER = "router"
+
+
+class ChainFailover(msgspec.Struct, frozen=True, kw_only=True):
+    """Targets to use, in this order, when those before have no healthy instance."""
+
+    targets: tuple[str, ...]
+    policy: FailoverPolicy = FailoverPolicy()
 
 
 class ChainResolver(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a way: one target. `default` says that no config entry made it."""
+    """The end of a way: one target. `default` says that no config entry made it. A timeout of 0 is none."""
 
     default: bool = False
     connect_timeout_s: float
+    request_timeout_s: float = 0.0
     target: str
+    failover: ChainFailover | None = None
+
+
+class ChainRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """One route of a router: what was written, the node it leads to ("" where the request is answered at once), and the
+    node that copies go to.
+    """
+
+    definition: Route
+    next_node: str
+    mirror_node: str = ""
+
+
+class ChainSplit(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of a splitter: `weight` in percent. `edits` are those of the splitters it went through, outermost first."""
+
+    definition: Split
+    weight: float
+    next_node: str
+    request_edits: tuple[HeaderEdits, ...] = ()
+    response_edits: tuple[HeaderEdits, ...] = ()
 
 
 class ChainNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +59,17 @@ class ChainNode(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     name: str
+    routes: tuple[ChainRoute, ...] = ()
+    splits: tuple[ChainSplit, ...] = ()
+    sticky: Sticky | None = None
     resolver: ChainResolver | None = None
+    load_balancer: LoadBalancer | None = None
+    locality: LocalityPriority | None = None
+
+    @property
+    def key(self) -> str:
+        """Its key among the nodes of a chain."""
+        return f"{self.type}:{self.name}"
 
 
 class ChainTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +81,7 @@ class ChainTarget(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = "default"
     partition: str = "default"
     datacenter: str
+    subset: Subset = Subset()
     mesh_gateway_mode: str = ""
     external: bool = False
     sni: str
@@ -59,3 +106,8 @@ class CompiledChain(msgspec.Struct, frozen=True, kw_only=True):
     start_node: str
     nodes: dict[str, ChainNode]
     targets: dict[str, ChainTarget]
+
+    @property
+    def start(self) -> ChainNode:
+        """The node where a request begins."""
+        return self.nodes[self.start_node]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from chowk.connect.ca.spiffe import check_service_name
-from chowk.connect.chain.compile import compile_chain
+from chowk.connect.chain.compile import ChainError, compile_chain
+from chowk.connect.chain.entries import KINDS, ChainEntries
 from chowk.core.chain_requests import CHAIN_GET, ChainQuery, ChainReply
 from chowk.core.errors import InvalidRequest
 from chowk.core.events import ROOTS, Topic
 from chowk.core.records.chain import CompiledChain
-from chowk.core.records.config_entry import ProxyDefaults, ServiceDefaults
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state import queries
 from chowk.server.state.store import Store
@@ -30,12 +30,12 @@ async def _get(context: ServerContext, query: ChainQuery) -> ChainReply:
         raise InvalidRequest(f"a datacenter, protocol or mode has at most {TEXT_CHARACTERS_MAX} characters")
 
     def compiled(store: Store) -> CompiledChain:
-        entries = (
-            *queries.entries(store, ServiceDefaults.kind, query.service),
-            *queries.entries(store, ProxyDefaults.kind, "global"),
-        )
+        entries = ChainEntries(entry for kind in KINDS for entry in queries.entries(store, kind, ""))
         datacenter = query.evaluate_in or context.options.datacenter
-        return compile_chain(query.service, datacenter, store.trusted().trust_domain, entries, overrides)
+        try:
+            return compile_chain(query.service, datacenter, store.trusted().trust_domain, entries, overrides)
+        except ChainError as error:
+            raise InvalidRequest(str(error)) from error
 
     topics = (queries.entries_topic(""), Topic(kind=ROOTS))
     meta, chain = await context.reads.run(query.options, topics, compiled)

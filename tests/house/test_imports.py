@@ -42,7 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "connect.http1": (),
     "connect.intentions": ("core", "connect.http1", "connect.routing"),
     "connect.routing": ("core", "connect.http1", "connect.snapshot"),
-    "connect.chain": ("core", "connect.entries.complaint"),
+    "connect.chain": ("core", "connect.snapshot"),
     "connect.entries": ("core", "connect.http1", "connect.intentions.validation"),
     "connect.balance": ("core", "connect.snapshot"),
     "connect.limits": ("core", "connect.snapshot"),
