@@ -13,7 +13,7 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 from chowk.connect.proxy.tally import Tally
@@ -116,6 +116,11 @@ class PlainLink(Link):
             self._early_end = True
         return True
 
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Send all of these, in one call of the kernel."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.writelines(pieces)
+
     def release(self, pipe: Pipe) -> None:
         """The pipe starts: what came early goes first."""
         if self._early:
@@ -199,25 +204,27 @@ class TlsLink(Link):
         if pipe is None or tls is None:
             return
         pipe.active = True
-        plain = pipe.plain.transport
-        incoming, tally = self._incoming, pipe.tally
+        incoming, over, pieces = self._incoming, False, []
         try:
-            while incoming.pending:
+            while incoming.pending and not over:
                 data = tls.read(RECORD_BYTES)
-                if not data:
-                    self._ended()
-                    return
-                tally.from_mesh_bytes += len(data)
-                pipe.answered = True
-                if plain is not None:
-                    plain.write(data)
+                if data:
+                    pieces.append(data)
+                else:
+                    over = True
         except ssl.SSLWantReadError:
             """The rest of a record is still to come, or a ticket was all there was."""
         except ssl.SSLZeroReturnError:
-            self._ended()
-            return
+            over = True
         except (ssl.SSLError, OSError):
             pipe.reset()
+            return
+        if pieces:
+            pipe.answered = True
+            pipe.tally.from_mesh_bytes += sum(map(len, pieces))
+            pipe.plain.write(pieces)
+        if over:
+            self._ended()
             return
         if self._outgoing.pending:
             self._flush()
@@ -230,11 +237,8 @@ class TlsLink(Link):
         if tls is None:
             return
         try:
-            while True:
-                written = tls.write(data)
-                if written == len(data):
-                    break
-                data = data[written:]
+            while data:
+                data = data[tls.write(data) :]
         except (ssl.SSLError, OSError):
             (self.pipe or self).reset()
             return
