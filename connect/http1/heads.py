@@ -225,7 +225,7 @@ def _headers(block: bytes, limits: Limits, status: int) -> tuple[list[tuple[byte
     if block.count(b"\n") > limits.headers_max:
         raise Refusal(431 if status == 400 else status, "header_count", f"more than {limits.headers_max} headers")
     headers: list[tuple[bytes, bytes]] = _HEADER.findall(block)
-    if b" \r\n" in block or b"\t\r\n" in block:
+    if b" \r" in block or b"\t" in block:
         headers = [(name, value.rstrip(b" \t")) for name, value in headers]
     index = {name.lower(): value for name, value in headers}
     if len(index) < len(headers):
