@@ -7,6 +7,7 @@ from typing import Any, Final
 from chowk.core import (
     chain_requests,
     cluster_requests,
+    config_requests,
     coordinate_requests,
     kv_requests,
     operator_requests,
@@ -21,6 +22,7 @@ MODULES: Final = (
     requests,
     chain_requests,
     cluster_requests,
+    config_requests,
     coordinate_requests,
     operator_requests,
     peer_requests,

@@ -29,6 +29,7 @@ from chowk.server.port import Consensus, PeerNetwork
 from chowk.server.rpc import (
     catalog,
     config_entry,
+    config_plan,
     connect_ca,
     coordinate,
     discovery_chain,
@@ -62,6 +63,7 @@ NOUNS = (
     health,
     intention,
     config_entry,
+    config_plan,
     connect_ca,
     discovery_chain,
     coordinate,

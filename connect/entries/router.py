@@ -112,8 +112,18 @@ def _redirect(redirect: HttpRedirect, match: HttpMatch, place: Place) -> Complai
         yield from parts.path_to(redirect.prefix_rewrite, (*place, "prefix_rewrite"))
         if not match.path_exact and not match.path_prefix:
             yield Complaint((*place, "prefix_rewrite"), "takes the place of a PathExact or PathPrefix; none is given")
+    if not redirect.scheme and not redirect.host and _leads_back(redirect, match):
+        yield Complaint(place, "leads back into the same route: a caller that follows it comes here again, for ever")
     if redirect.status not in REDIRECTS:
         yield Complaint((*place, "status"), f"{redirect.status} is no redirect: use {', '.join(map(str, REDIRECTS))}")
+
+
+def _leads_back(redirect: HttpRedirect, match: HttpMatch) -> bool:
+    """Whether the route takes the redirected request too, as far as its path alone decides."""
+    to = redirect.path.partition("?")[0] or redirect.prefix_rewrite
+    if not to or match.header or match.query_param or match.methods or match.path_regex:
+        return False
+    return to == match.path_exact if match.path_exact else to.startswith(match.path_prefix or "/")
 
 
 def _alone(to: RouteDestination, place: Place) -> Complaints:

@@ -1,35 +1,65 @@
-"""ConfigEntry: replicated settings of the mesh."""
+"""ConfigEntry: replicated settings of the mesh.
+
+A write is judged against the entries it will stand beside, so no other may come in between: writes that shape discovery
+chains are checked and proposed one after the other, on the leader. `apply` judges nothing.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
-from chowk.connect.entries.check import check_entry
+from chowk.connect.chain.validation import Key, refuse_broken
+from chowk.connect.entries import faults
+from chowk.connect.entries.check import check_entry, refuse
 from chowk.core.commands import DeleteConfigEntry, UpsertConfigEntry
 from chowk.core.errors import InvalidRequest
-from chowk.core.records.config_entry import KINDS
-from chowk.core.requests import CONFIG_READ, CONFIG_WRITE, ConfigEntriesReply, ConfigEntryQuery, Write, WriteReply
+from chowk.core.records.config_entry import KINDS, AnyConfigEntry, ServiceIntentions
+from chowk.core.requests import (
+    CONFIG_READ,
+    CONFIG_WRITE,
+    DEFAULT,
+    ConfigEntriesReply,
+    ConfigEntryQuery,
+    Write,
+    WriteReply,
+)
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state import queries
 
 
 def serve(context: ServerContext) -> None:
     """Offer this noun's methods."""
-    context.leader.serve(CONFIG_WRITE, partial(_write, context))
+    context.leader.serve(CONFIG_WRITE, partial(_write, context, asyncio.Lock()))
     context.gate.serve(CONFIG_READ, partial(_read, context))
 
 
-async def _write(context: ServerContext, write: Write) -> WriteReply:
+async def _write(context: ServerContext, one_by_one: asyncio.Lock, write: Write) -> WriteReply:
     context.reads.check_datacenter(write.datacenter)
     context.writes.admit(write, (UpsertConfigEntry, DeleteConfigEntry), CONFIG_WRITE.name)
     command = write.command
+    key, entry = _change(command)
+    if entry is not None:
+        check_entry(entry)
+        refuse(faults.check_times(entry, context.clock.wall()))
+    if key[0] == ServiceIntentions.kind:
+        return await context.writes.propose(command, write.client, write.sequence)
+    async with one_by_one:
+        await context.reads.settle(DEFAULT)
+        refuse_broken(context.machine.store.entries, {key: entry})
+        return await context.writes.propose(command, write.client, write.sequence)
+
+
+def _change(command: object) -> tuple[Key, AnyConfigEntry | None]:
+    """The entry that a command writes, or None in its place when it removes it."""
     if isinstance(command, UpsertConfigEntry):
-        check_entry(command.entry)
-    elif isinstance(command, DeleteConfigEntry):
+        return (command.entry.kind, command.entry.name), command.entry
+    if isinstance(command, DeleteConfigEntry):
         _check_kind(command.kind)
         if not command.name:
             raise InvalidRequest("Must provide a config entry name")
-    return await context.writes.propose(command, write.client, write.sequence)
+        return (command.kind, command.name), None
+    raise InvalidRequest(f"{CONFIG_WRITE.name} writes or deletes a config entry")
 
 
 async def _read(context: ServerContext, query: ConfigEntryQuery) -> ConfigEntriesReply:
