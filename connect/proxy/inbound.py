@@ -14,12 +14,15 @@ import structlog
 
 from chowk.connect.ca.verification import IdentityError
 from chowk.connect.limits.gate import Gate
+from chowk.connect.proxy.application import dial_application
+from chowk.connect.proxy.http_inbound import HTTP, HttpInbound
 from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.listener import Place
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.proxy.tally import Tally
 from chowk.connect.proxy.verdict import judge_connection
-from chowk.connect.snapshot import InboundSnapshot, ProxySnapshot
+from chowk.connect.proxy.wires import TlsWire
+from chowk.connect.snapshot import InboundSnapshot, ProxySnapshot, SpiffeService
 from chowk.connect.stats.edges import INBOUND
 
 log = structlog.get_logger("chowk.proxy")
@@ -27,7 +30,7 @@ SILENT_MAX: Final = 512
 """Connections that have sent nothing yet; of more, the oldest is dropped, so that silence cannot keep others out."""
 
 
-class InboundLink(TlsLink):
+class InboundLink(TlsWire):
     """One accepted connection until it is joined with the application."""
 
     def __init__(self, inbound: Inbound) -> None:
@@ -72,6 +75,7 @@ class Inbound:
         self._room = Gate(0)
         self._silent: dict[InboundLink, None] = {}
         self._sources: dict[Pipe, str] = {}
+        self.http = HttpInbound(state, self.tally)
 
     def place(self, snapshot: ProxySnapshot) -> Place | None:
         """Where the snapshot wants it to listen."""
@@ -85,8 +89,9 @@ class Inbound:
         """The protocol of a new connection."""
         return InboundLink(self)
 
-    def judge_again(self) -> None:
-        """Intentions changed: connections that are no longer allowed end now."""
+    def follow(self, snapshot: ProxySnapshot) -> None:
+        """A newer snapshot: connections that its intentions do not allow end now."""
+        self.http.follow(snapshot)
         verdicts: dict[str, bool] = {}
         for pipe, source in list(self._sources.items()):
             if source not in verdicts:
@@ -150,23 +155,38 @@ class Inbound:
         if not isinstance(link, InboundLink):
             return
         self._handshake_over(link)
-        source = self._source_of(link)
         snapshot = self.state.snapshot
-        if source is None or snapshot is None or snapshot.inbound is None:
-            self._forget(link)
-            link.reset()
-            return
-        self.state.tasks.spawn(self._join(link, source, snapshot.inbound), f"inbound from {source}")
+        inbound = snapshot.inbound if snapshot is not None else None
+        if inbound is not None and inbound.protocol == HTTP:
+            identity = self._identity_of(link)
+            if identity is not None:
+                self.state.edges.peer(INBOUND, identity.service).opened += 1
+                self.http.serve(link, identity, lambda: self._forget(link))
+                return
+        elif inbound is not None:
+            source = self._source_of(link)
+            if source is not None:
+                self.state.tasks.spawn(self._join(link, source, inbound), f"inbound from {source}")
+                return
+        self._forget(link)
+        link.reset()
 
-    def _source_of(self, link: InboundLink) -> str | None:
+    def _identity_of(self, link: InboundLink) -> SpiffeService | None:
         snapshot = self.state.snapshot
         if snapshot is None:
             return None
         try:
-            identity = self.state.peers.identify(link.peer_leaf, snapshot.roots.trust_domain, self.state.clock.wall())
+            return self.state.peers.identify(link.peer_leaf, snapshot.roots.trust_domain, self.state.clock.wall())
         except IdentityError as error:
             self.state.handshake_failures += 1
             self.state.warn("inbound peer refused", reason=str(error))
+            return None
+
+    def _source_of(self, link: InboundLink) -> str | None:
+        """Who it is, if a TCP connection is allowed to it."""
+        snapshot = self.state.snapshot
+        identity = self._identity_of(link)
+        if snapshot is None or identity is None:
             return None
         verdict = judge_connection(snapshot, identity.service)
         peer = self.state.edges.peer(INBOUND, identity.service)
@@ -186,7 +206,7 @@ class Inbound:
     async def _join(self, link: InboundLink, source: str, inbound: InboundSnapshot) -> None:
         joined = False
         try:
-            plain = await dial_application(inbound)
+            plain = await dial_application(inbound, PlainLink())
             if self._allowed(source):
                 pipe = Pipe(link, plain, self.tally, self._ended)
                 self._sources[pipe] = source
@@ -227,15 +247,3 @@ class Inbound:
         self.state.pipes.discard(pipe)
         if isinstance(pipe.tls, InboundLink):
             self._forget(pipe.tls)
-
-
-async def dial_application(inbound: InboundSnapshot) -> PlainLink:
-    """A connection to the local application. OSError or TimeoutError within `connect_timeout_s`."""
-    loop = asyncio.get_running_loop()
-    link = PlainLink()
-    async with asyncio.timeout(inbound.connect_timeout_s):
-        if inbound.local_socket_path:
-            await loop.create_unix_connection(lambda: link, inbound.local_socket_path)
-        else:
-            await loop.create_connection(lambda: link, inbound.local_address, inbound.local_port)
-    return link

@@ -71,6 +71,7 @@ class Proxy:
         tasks.spawn(self._follow(), "listeners")
         tasks.spawn(self._report(), "report")
         tasks.spawn(self._sweep(), "idle")
+        tasks.spawn(self.state.http.run(self.state.clock, self.state.settings.http_look_s), "http idle")
         tasks.spawn(self._access_log.run(), "access log")
         tasks.spawn(self._taps.run(), "taps")
         tasks.spawn(self._agent.run(), "agent")
@@ -95,10 +96,9 @@ class Proxy:
         if instruction.taps is not None:
             self._taps.serve(instruction.taps)
         if instruction.snapshot is not None:
-            before, self.state.snapshot = self.state.snapshot, instruction.snapshot
+            self.state.snapshot = instruction.snapshot
             self._access_log.use(instruction.snapshot.access_logs)
-            if before is not None:
-                self.inbound.judge_again()
+            self.inbound.follow(instruction.snapshot)
             self._leaf.look()
             self._changed()
 
@@ -139,6 +139,9 @@ class Proxy:
             else:
                 upstream.update(each, snapshot.targets)
             kept[key] = upstream
+        for key, upstream in self.upstreams.items():
+            if key not in kept:
+                upstream.retire()
         self.upstreams = kept
         return list(kept.values())
 
@@ -159,9 +162,11 @@ class Proxy:
         settings, clock = self.state.settings, self.state.clock
         end = clock.now() + settings.drain_s
         look = clock.now() + settings.drain_quiet_s
+        http = self.state.http
+        http.drain()
         for pipe in self.state.pipes:
             pipe.active = False
-        while self.state.pipes and clock.now() < end:
+        while (self.state.pipes or http.served) and clock.now() < end:
             await clock.sleep(_DRAIN_LOOK_S)
             if clock.now() >= look:
                 look = clock.now() + settings.drain_quiet_s
@@ -171,6 +176,7 @@ class Proxy:
                     pipe.active = False
         for pipe in list(self.state.pipes):
             pipe.reset()
+        http.stop()
         await asyncio.sleep(0)
 
     # --- reports
@@ -206,7 +212,7 @@ class Proxy:
             inbound_listening=listener is not None and not listener.error,
             inbound_connections_open=inbound.tally.open,
             inbound_connections_total=inbound.tally.total,
-            inbound_denied_total=inbound.denied_total,
+            inbound_denied_total=inbound.denied_total + inbound.http.denied_total,
             handshake_failures_total=state.handshake_failures,
             bytes_received_total=inbound.tally.from_mesh_bytes,
             bytes_sent_total=inbound.tally.to_mesh_bytes,

@@ -13,6 +13,7 @@ import structlog
 from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.credentials import Credentials
 from chowk.connect.proxy.handshakes import HandshakeLine
+from chowk.connect.proxy.http_roster import Roster
 from chowk.connect.proxy.links import Pipe
 from chowk.connect.proxy.peers import Peers
 from chowk.connect.snapshot import ProxySnapshot
@@ -40,6 +41,20 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True):
     connections_max: int = 0
     """0: as many as CONNECTIONS_MAX and the process's descriptors allow."""
     handshakes_max: int = HANDSHAKES_MAX
+    http_head_s: float = 10.0
+    """A request's head, from its first byte to its last."""
+    http_body_s: float = 60.0
+    """A request's body may stand still for so long."""
+    http_stall_s: float = 300.0
+    """A client may leave its answer untaken for so long."""
+    http_linger_s: float = 2.0
+    """After an early answer, what the client still sends is dropped for so long before its connection ends."""
+    http_pool_idle_s: float = 60.0
+    """A connection to an instance is kept for the next request for so long."""
+    http_app_idle_s: float = 4.0
+    """And one to the application: many frameworks close theirs after 5 s."""
+    http_look_s: float = 1.0
+    """How often the above are looked at."""
 
 
 class ProxyState:
@@ -57,6 +72,7 @@ class ProxyState:
         self.handshakes = Gate(settings.handshakes_max)
         self.handshake_failures = 0
         self.pipes: set[Pipe] = set()
+        self.http = Roster()
         self.edges = Edges()
         self.observers = Observers()
         self.tasks = TaskOwner("proxy")

@@ -16,10 +16,12 @@ from chowk.connect.balance.hosts import Host, Outcome
 from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.clusters import Clusters, LiveCluster
 from chowk.connect.proxy.dialler import DialError, Dialler
+from chowk.connect.proxy.http_outbound import HTTP, HttpOutbound
 from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.listener import Place
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.proxy.tally import Tally
+from chowk.connect.proxy.wires import PlainWire
 from chowk.connect.snapshot import Target, UpstreamSnapshot
 
 ATTEMPTS_MAX: Final = 3
@@ -40,6 +42,20 @@ class AppLink(PlainLink):
         self._upstream.accepted(self)
 
 
+class HttpAppLink(PlainWire):
+    """One connection from the local application that speaks HTTP."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__()
+        self._upstream = upstream
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        super().connection_made(transport)
+        if self._upstream.entered(self):
+            self._upstream.http.serve(self)
+
+
 class Upstream:
     """Lives as long as snapshots name it; `update` hands it its newest description."""
 
@@ -51,6 +67,7 @@ class Upstream:
         self.dial_failures_total = 0
         self._room = Gate(snapshot.connections_max)
         self.dialler = Dialler(state)
+        self.http = HttpOutbound(self)
 
     def update(self, snapshot: UpstreamSnapshot, targets: Mapping[str, Target]) -> None:
         """Endpoints, identity or limits changed; open connections stay."""
@@ -58,6 +75,11 @@ class Upstream:
         self._room.limit = snapshot.connections_max
         self.clusters.update(snapshot, targets, self.state.rng)
         self.dialler.forget_gone()
+        self.http.follow(snapshot)
+
+    def retire(self) -> None:
+        """No snapshot names it any more; what it carries may end."""
+        self.http.retire()
 
     @property
     def place(self) -> Place:
@@ -67,25 +89,36 @@ class Upstream:
             return Place(path=upstream.bind_socket_path, mode=upstream.bind_socket_mode)
         return Place(upstream.bind_address, upstream.bind_port)
 
-    def make_link(self) -> AppLink:
+    def make_link(self) -> PlainLink:
         """The protocol of a new connection."""
-        return AppLink(self)
+        return HttpAppLink(self) if self.snapshot.protocol == HTTP else AppLink(self)
 
     def accepted(self, plain: PlainLink) -> None:
         """The application wants to reach the upstream."""
+        if self.entered(plain):
+            self.state.tasks.spawn(self._join(plain), f"upstream {self.snapshot.name}")
+
+    def entered(self, plain: PlainLink) -> bool:
+        """Whether there is room for one more connection of the application; else it is reset."""
         state = self.state
         if not state.connections.enter():
             state.warn("too many connections", limit=state.connections.limit)
             plain.reset()
-            return
+            return False
         if not self._room.enter():
             state.connections.leave()
             state.warn("too many connections to an upstream", upstream=self.snapshot.name, limit=self._room.limit)
             plain.reset()
-            return
+            return False
         self.tally.open += 1
         self.tally.total += 1
-        state.tasks.spawn(self._join(plain), f"upstream {self.snapshot.name}")
+        return True
+
+    def left(self) -> None:
+        """A connection that had `entered` is gone."""
+        self.tally.open -= 1
+        self._room.leave()
+        self.state.connections.leave()
 
     async def _join(self, plain: PlainLink) -> None:
         joined, cluster = False, None
@@ -167,6 +200,4 @@ class Upstream:
     def _leave(self, cluster: LiveCluster | None) -> None:
         if cluster is not None:
             cluster.breakers.connections.leave()
-        self.tally.open -= 1
-        self._room.leave()
-        self.state.connections.leave()
+        self.left()

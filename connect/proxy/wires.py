@@ -72,6 +72,11 @@ class PlainWire(PlainLink):
         else:
             self.end.writing_resumed()
 
+    def begin(self) -> bool:
+        """A dialled wire has got its end. False when the server spoke first, or has gone already."""
+        self.resume_reading()
+        return not (self._early or self._early_end or self.lost)
+
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send all of these."""
         transport = self.transport
@@ -166,6 +171,12 @@ class TlsWire(TlsLink):
             super().resume_writing()
         else:
             self.end.writing_resumed()
+
+    def begin(self) -> bool:
+        """The wire has got its end: what came right behind the handshake is read. False when the peer has gone already."""
+        self.pump()
+        self.resume_reading()
+        return not self.lost
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Encrypt and send all of these."""
