@@ -12,22 +12,14 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from chowk.agent.proxies.snapshots import MeshFacts, build_snapshot
-from chowk.agent.views.views import View, Views
-from chowk.connect.snapshot import ProxySnapshot
+from chowk.agent.proxies.mesh_view import TOPICS, MeshView
+from chowk.agent.proxies.snapshots import MeshFacts, build_snapshot, chain_key
+from chowk.agent.views.views import View
+from chowk.connect.snapshot import Endpoint, ProxySnapshot
 from chowk.core.errors import ChowkError
-from chowk.core.events import (
-    CONFIG,
-    CONNECT,
-    INTENTIONS,
-    ROOTS,
-    ConfigItem,
-    InstanceItem,
-    IntentionItem,
-    RootsItem,
-    Topic,
-)
-from chowk.core.records.config_entry import ServiceDefaults
+from chowk.core.events import CONNECT, INTENTIONS, ROOTS, IntentionItem, RootsItem, Topic
+from chowk.core.records.ca import CARoots
+from chowk.core.records.chain import CompiledChain
 from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
 from chowk.core.runtime.clock import Clock
@@ -36,15 +28,20 @@ from chowk.core.runtime.tasks import TaskOwner
 log = structlog.get_logger("chowk.proxies")
 UPSTREAM_WAIT_S = 2.0
 RETRY_S = 0.25
+PAUSE_S_MIN = 0.01
+PAUSE_S_MAX = 0.25
+"""Between two snapshots of one sidecar. The first change is told at once; of a storm of them, what it comes to."""
+SHARE = 0.25
+"""Of this process's time that all sources together may build for."""
 
 
 class SnapshotSource:
     """Made by the supervisor for each connect-proxy registration. `update` hands it a changed registration."""
 
-    def __init__(self, service: NodeService, node: Node, views: Views, default_allow: bool, clock: Clock) -> None:
+    def __init__(self, service: NodeService, node: Node, mesh: MeshView, default_allow: bool, clock: Clock) -> None:
         self._service = service
         self._node = node
-        self._views = views
+        self._mesh = mesh
         self._default_allow = default_allow
         self._clock = clock
         self._changed = asyncio.Event()
@@ -95,47 +92,75 @@ class SnapshotSource:
         self._published = asyncio.Event()
 
     async def _run(self) -> None:
-        while True:
-            self._changed.clear()
-            self._follow()
-            if self._known():
-                self._publish()
-            try:
-                async with asyncio.timeout(None if self._ready() else RETRY_S):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        self._mesh.sources += 1
+        try:
+            while True:
+                self._changed.clear()
+                self._follow()
+                started = self._clock.now()
+                if self._known() and self._publish():
+                    took_s = self._clock.now() - started
+                    pause_s = took_s * self._mesh.sources / SHARE
+                    await self._clock.sleep(min(max(pause_s, PAUSE_S_MIN), PAUSE_S_MAX))
+                    if self._changed.is_set():
+                        continue
+                try:
+                    async with asyncio.timeout(None if self._ready() else RETRY_S):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            self._mesh.sources -= 1
 
     @property
-    def _wanted(self) -> frozenset[Topic]:
-        proxy = self._service.proxy
+    def _roots(self) -> CARoots:
+        followed = self._followed.get(Topic(kind=ROOTS))
+        items = followed[0].items.values() if followed is not None else ()
+        return next((item.roots for item in items if isinstance(item, RootsItem)), CARoots())
+
+    def _chains(self) -> dict[tuple[str, str], CompiledChain]:
+        """The chain of each upstream, by what it is for; none before the entries are known."""
+        if not all(self._is_ready(topic) for topic in TOPICS):
+            return {}
+        keys = sorted({chain_key(upstream, self._node) for upstream in self._service.proxy.upstreams})
+        return {key: self._mesh.chain(*key, self._roots.trust_domain) for key in keys}
+
+    def _wanted(self, chains: dict[tuple[str, str], CompiledChain]) -> frozenset[Topic]:
+        proxy, here = self._service.proxy, self._node.datacenter
+        reached = {
+            target.service
+            for chain in chains.values()
+            for target in chain.targets.values()
+            if target.datacenter == here
+        }
+        upstreams = {upstream.destination_name for upstream in proxy.upstreams} if not chains else set()
         return frozenset(
             {
                 Topic(kind=ROOTS),
                 Topic(kind=INTENTIONS, key=proxy.destination_service_name),
-                Topic(kind=CONFIG, key=ServiceDefaults.kind),
-                *(Topic(kind=CONNECT, key=upstream.destination_name) for upstream in proxy.upstreams),
+                *TOPICS,
+                *(Topic(kind=CONNECT, key=name) for name in reached | upstreams),
             }
         )
 
     def _follow(self) -> None:
-        wanted = self._wanted
+        wanted = self._wanted(self._chains())
         for topic in [topic for topic in self._followed if topic not in wanted]:
             self._followed.pop(topic)[1]()
         for topic in sorted(wanted - self._followed.keys()):
             try:
-                view = self._views.view(topic)
+                view = self._mesh.views.view(topic)
             except ChowkError as error:
                 log.error("cannot follow", proxy=self._service.id, topic=topic, error=str(error))
                 continue
             self._followed[topic] = (view, view.on_change(self._changed.set))
 
     def _ready(self) -> bool:
-        return all(self._is_ready(topic) for topic in self._wanted)
+        return all(self._is_ready(topic) for topic in self._wanted(self._chains()))
 
     def _known(self) -> bool:
-        """Roots, intentions and defaults must be known; then an upstream may stay unknown for UPSTREAM_WAIT_S."""
-        if not all(self._is_ready(topic) for topic in self._wanted if topic.kind != CONNECT):
+        """Roots, intentions and entries must be known; then an upstream may stay unknown for UPSTREAM_WAIT_S."""
+        if not all(self._is_ready(topic) for topic in self._wanted(self._chains()) if topic.kind != CONNECT):
             self._waiting_since = None
             return False
         if not self._followed[Topic(kind=ROOTS)][0].items:
@@ -149,37 +174,41 @@ class SnapshotSource:
     def _is_ready(self, topic: Topic) -> bool:
         return topic in self._followed and self._followed[topic][0].ready
 
-    def _publish(self) -> None:
+    def _publish(self) -> bool:
+        """Whether the snapshot is another than before."""
         version = max(int(self._clock.wall() * 1000), (self.snapshot.version if self.snapshot else 0) + 1)
         snapshot = build_snapshot(self._service, self._node, self._facts(), version)
         if (
             self.snapshot is not None
             and msgspec.structs.replace(snapshot, version=self.snapshot.version) == self.snapshot
         ):
-            return
+            return False
         self.snapshot = snapshot
         self.wake()
+        return True
 
     def _facts(self) -> MeshFacts:
-        items = {topic: tuple(view.items.values()) for topic, (view, _) in self._followed.items()}
-        roots = [item.roots for item in items[Topic(kind=ROOTS)] if isinstance(item, RootsItem)]
-        entries = [
-            item.entry for item in items[Topic(kind=CONFIG, key=ServiceDefaults.kind)] if isinstance(item, ConfigItem)
-        ]
-        intentions = items[Topic(kind=INTENTIONS, key=self._service.proxy.destination_service_name)]
+        intentions = self._followed[Topic(kind=INTENTIONS, key=self._service.proxy.destination_service_name)][0].items
+        chains = self._chains()
         return MeshFacts(
-            roots=roots[0],
+            roots=self._roots,
             intentions=tuple(
                 sorted(
-                    (item.intention for item in intentions if isinstance(item, IntentionItem)),
+                    (item.intention for item in intentions.values() if isinstance(item, IntentionItem)),
                     key=lambda each: (-each.precedence, each.destination_name, each.source_name),
                 )
             ),
-            instances={
-                topic.key: tuple(item.instance for item in payloads if isinstance(item, InstanceItem))
-                for topic, payloads in items.items()
-                if topic.kind == CONNECT
-            },
-            defaults={entry.name: entry for entry in entries if isinstance(entry, ServiceDefaults)},
+            entries=self._mesh.entries(),
+            chains=chains,
+            endpoints=self._endpoints(chains),
             default_allow=self._default_allow,
         )
+
+    def _endpoints(self, chains: dict[tuple[str, str], CompiledChain]) -> dict[str, tuple[Endpoint, ...]]:
+        found = {}
+        for chain in chains.values():
+            for target in chain.targets.values():
+                followed = self._followed.get(Topic(kind=CONNECT, key=target.service))
+                if followed is not None and target.datacenter == self._node.datacenter:
+                    found[target.id] = self._mesh.endpoints(followed[0], target)
+        return found

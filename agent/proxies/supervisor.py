@@ -20,6 +20,7 @@ from chowk.agent.config.model import AgentConfig
 from chowk.agent.local.state import LocalState
 from chowk.agent.proxies.control import ControlService
 from chowk.agent.proxies.launching import Launching
+from chowk.agent.proxies.mesh_view import MeshView
 from chowk.agent.proxies.source import SnapshotSource
 from chowk.agent.proxies.taps import TapHub
 from chowk.agent.proxies.traffic import Traffic
@@ -82,7 +83,7 @@ class ProxySupervisor:
     ) -> None:
         self._config = config
         self._local = local
-        self._views = views
+        self._mesh = MeshView(views)
         self._clock = clock
         self.control_socket = run_dir / CONTROL_SOCKET
         self._sources: dict[str, SnapshotSource] = {}
@@ -200,7 +201,7 @@ class ProxySupervisor:
             source = self._sources.get(proxy_id)
             if source is None:
                 source = self._sources[proxy_id] = SnapshotSource(
-                    service, self._local.node, self._views, default_allow, self._clock
+                    service, self._local.node, self._mesh, default_allow, self._clock
                 )
                 source.start()
             elif source.differs(service, self._local.node, default_allow):

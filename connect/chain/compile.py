@@ -27,7 +27,7 @@ from chowk.core.records.chain import (
     CompiledChain,
 )
 from chowk.core.records.config_entry import AnyConfigEntry
-from chowk.core.records.resolver import FailoverTarget, ResolverFailover, ServiceResolver, Subset
+from chowk.core.records.resolver import FailoverTarget, LocalityPriority, ResolverFailover, ServiceResolver, Subset
 from chowk.core.records.router import Route, RouteDestination, RouteMatch
 from chowk.core.records.splitter import Split
 from chowk.core.records.traffic import HttpMatch
@@ -190,7 +190,7 @@ class _Compiler:
                 failover=self._failover(resolver, target) if resolver is not None else None,
             ),
             load_balancer=resolver.load_balancer if resolver is not None else None,
-            locality=resolver.prioritize_by_locality if resolver is not None else None,
+            locality=self._locality(resolver),
         )
         return self._add(node)
 
@@ -277,6 +277,11 @@ class _Compiler:
                 f'discovery chain "{self._service}" uses inconsistent protocols; service "{service}" has "{spoken}" '
                 f'which is not "{self._protocol}"'
             )
+
+    def _locality(self, resolver: ServiceResolver | None) -> LocalityPriority | None:
+        own = resolver.prioritize_by_locality if resolver is not None else None
+        everyones = self._entries.proxies.prioritize_by_locality
+        return own or (everyones if everyones.mode else None)
 
     def _connect_timeout_s(self, service: str) -> float:
         resolver = self._entries.resolvers.get(service)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from chowk.agent.proxies.control import ControlService
-from chowk.agent.proxies.source import SnapshotSource
+from chowk.agent.proxies.mesh_view import TOPICS, MeshView
+from chowk.agent.proxies.source import PAUSE_S_MAX, SnapshotSource
 from chowk.connect.control import ATTACH, REPORT, SIGN_LEAF, Attach, Instruction, Report, SignLeaf
 from chowk.core.errors import PermissionDenied, TooManyRequests
-from chowk.core.events import CONFIG, INTENTIONS, ROOTS, RootsItem, Topic
+from chowk.core.events import INTENTIONS, ROOTS, RootsItem, Topic
 from chowk.core.records.ca import CARoots, LeafCertificate
 from chowk.core.records.node import Node
 from chowk.core.records.service import ConnectProxy, NodeService, Upstream
@@ -31,6 +32,7 @@ class StubView:
 
     def __init__(self) -> None:
         self.ready = False
+        self.generation = 0
         self.items: dict[str, Any] = {}
         self.callbacks: list[Callable[[], None]] = []
 
@@ -40,6 +42,7 @@ class StubView:
 
     def fill(self, **items: Any) -> None:
         self.ready, self.items = True, items
+        self.generation += 1
         for callback in list(self.callbacks):
             callback()
 
@@ -53,7 +56,8 @@ class StubViews(dict[Topic, StubView]):
     def fill_mesh(self) -> None:
         self.view(Topic(kind=ROOTS)).fill(roots=RootsItem(roots=CARoots(trust_domain="t.consul")))
         self.view(Topic(kind=INTENTIONS, key="web")).fill()
-        self.view(Topic(kind=CONFIG, key="service-defaults")).fill()
+        for topic in TOPICS:
+            self.view(topic).fill()
 
 
 class StubServers:
@@ -95,7 +99,7 @@ class Stage:
             ),
         )
         service = NodeService(kind="connect-proxy", id=PROXY, service=PROXY, port=21000, proxy=proxy)
-        source = self.sources[PROXY] = SnapshotSource(service, HOST, self.views, True, self.clock)  # type: ignore[arg-type]
+        source = self.sources[PROXY] = SnapshotSource(service, HOST, MeshView(self.views), True, self.clock)  # type: ignore[arg-type]
         source.start()
         return source
 
@@ -141,10 +145,12 @@ def test_a_snapshot_comes_once_everything_is_known_and_again_when_it_changes(tmp
         stage.views.fill_mesh()
         instruction = await first
         assert instruction.snapshot.roots.trust_domain == "t.consul"
-        stage.views.view(Topic(kind=ROOTS)).fill(roots=RootsItem(roots=CARoots(trust_domain="u.consul")))
+        for name in ("s", "t", "u"):
+            stage.views.view(Topic(kind=ROOTS)).fill(roots=RootsItem(roots=CARoots(trust_domain=f"{name}.consul")))
+        await stage.clock.advance(PAUSE_S_MAX)
         later = await anext(stream)
         assert later.snapshot.roots.trust_domain == "u.consul"
-        assert later.snapshot.version > instruction.snapshot.version
+        assert later.snapshot.version > instruction.snapshot.version, "a storm is told by what it comes to"
         await connection.close()
 
     play(tmp_path, scene)
