@@ -30,9 +30,31 @@ _HOP: Final = frozenset(
     )
 )
 """Of one connection only (RFC 9110 section 7.6.1); `Connection` names more."""
-_REQUEST_DROPPED: Final = _HOP | {b"host", b"content-length", b"x-forwarded-client-cert"}
-"""What is said anew, and what only a proxy that has checked a certificate may say."""
-_NO_NAMES: Final[frozenset[bytes]] = frozenset()
+_REQUEST_ANEW: Final = _HOP | {
+    b"content-length",
+    b"host",
+    b"via",
+    b"x-forwarded-client-cert",
+    b"x-forwarded-for",
+    b"x-request-id",
+}
+"""Of a request, what is said anew; a certificate only by a proxy that has checked it."""
+_RESPONSE_ANEW: Final = _HOP | {b"content-length"}
+"""Of a response that has a body."""
+_KEPT: Final = frozenset(
+    (
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"date",
+        b"etag",
+        b"location",
+        b"set-cookie",
+        b"vary",
+    )
+)
+"""What no upstream's `Connection` has removed from a response: clients rely on it."""
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,27 +101,15 @@ def request_to_upstream(
 
     `make_id` is called when the request has no request id, or one that is not fit for logs.
     """
-    drop = _REQUEST_DROPPED | request.connection | edits.dropped
-    if request.minor_version == 0:
-        drop |= _EXPECT
-    index = request.index
-    request_id = index.get(b"x-request-id", b"")
-    added: list[tuple[bytes, bytes]] = []
+    request_id = request.index.get(b"x-request-id", b"")
     if not is_request_id(request_id):
         request_id = make_id()
-        drop |= _REQUEST_ID
-        added.append((b"x-request-id", request_id))
-    if passage.forwarded_for:
-        drop |= _FORWARDED_FOR
-        added.append((b"x-forwarded-for", _appended(index.get(b"x-forwarded-for"), passage.forwarded_for)))
-    if passage.forwarded_proto and b"x-forwarded-proto" not in index:
-        added.append((b"x-forwarded-proto", passage.forwarded_proto))
-    if passage.via:
-        drop |= _VIA
-        added.append((b"via", _appended(index.get(b"via"), passage.via)))
-    if passage.client_cert:
-        added.append((b"x-forwarded-client-cert", passage.client_cert))
-    if edits.added or edits.dropped:
+    drop = _REQUEST_ANEW if request.minor_version else _REQUEST_ANEW_1_0
+    if not request.connection <= _HOP:
+        drop |= request.connection
+    added = _added(request.index, passage, request_id)
+    if edits is not NO_EDITS:
+        drop |= edits.dropped
         added = [pair for pair in added if pair[0] not in edits.dropped]
         added += edits.added
     lines = [b"%b: %b\r\n" % pair for pair in request.headers if pair[0].lower() not in drop]
@@ -116,11 +126,24 @@ def request_to_upstream(
     return OutgoingRequest(head, request.framing, request_id)
 
 
-_EXPECT: Final = frozenset((b"expect",))
-"""A client of HTTP/1.0 cannot mean it (RFC 9110 section 10.1.1)."""
-_REQUEST_ID: Final = frozenset((b"x-request-id",))
-_FORWARDED_FOR: Final = frozenset((b"x-forwarded-for",))
-_VIA: Final = frozenset((b"via",))
+_REQUEST_ANEW_1_0: Final = _REQUEST_ANEW | {b"expect"}
+"""A client of HTTP/1.0 cannot mean an expectation (RFC 9110 section 10.1.1)."""
+
+
+def _added(index: dict[bytes, bytes], passage: Passage, request_id: bytes) -> list[tuple[bytes, bytes]]:
+    """Who sent it and who forwarded it, with what was said of that before."""
+    added = [(b"x-request-id", request_id)]
+    forwarded_for = _appended(index.get(b"x-forwarded-for"), passage.forwarded_for)
+    if forwarded_for:
+        added.append((b"x-forwarded-for", forwarded_for))
+    if passage.forwarded_proto and b"x-forwarded-proto" not in index:
+        added.append((b"x-forwarded-proto", passage.forwarded_proto))
+    via = _appended(index.get(b"via"), passage.via)
+    if via:
+        added.append((b"via", via))
+    if passage.client_cert:
+        added.append((b"x-forwarded-client-cert", passage.client_cert))
+    return added
 
 
 def response_to_client(
@@ -144,10 +167,11 @@ def response_to_client(
         raise Refusal(502, "unasked_switch", "the upstream switched to a protocol that was not asked for")
     framing = _for_client(response.framing, request.minor_version)
     keep_alive = request.keep_alive and not close and framing.kind is not Kind.CLOSE and not tunnel
-    drop = _HOP | edits.dropped
-    if not _describes_other(response, request):
-        drop |= _CONTENT_LENGTH
-    drop |= _strippable(response.connection)
+    drop = _HOP if _describes_other(response, request) else _RESPONSE_ANEW
+    if not response.connection <= _HOP:
+        drop |= response.connection - _KEPT
+    if edits is not NO_EDITS:
+        drop |= edits.dropped
     lines = [b"%b: %b\r\n" % pair for pair in response.headers if pair[0].lower() not in drop]
     lines += [b"%b: %b\r\n" % pair for pair in edits.added]
     if cookie and not response.interim:
@@ -159,9 +183,6 @@ def response_to_client(
         lines.append(_connection_line(keep_alive, request.minor_version))
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (response.status, response.reason, b"".join(lines))
     return OutgoingResponse(head, framing, keep_alive)
-
-
-_CONTENT_LENGTH: Final = frozenset((b"content-length",))
 
 
 def answer(
@@ -230,25 +251,5 @@ def _describes_other(response: ResponseHead, request: RequestHead) -> bool:
     return response.framing.kind is Kind.NONE and (request.method == "HEAD" or response.status == 304)
 
 
-def _strippable(options: frozenset[bytes]) -> frozenset[bytes]:
-    """What an upstream's `Connection` may have removed: nothing that clients rely on."""
-    return options - _KEPT if options else _NO_NAMES
-
-
-_KEPT: Final = frozenset(
-    (
-        b"cache-control",
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"date",
-        b"etag",
-        b"location",
-        b"set-cookie",
-        b"vary",
-    )
-)
-
-
 def _appended(value: bytes | None, entry: bytes) -> bytes:
-    return value + b", " + entry if value else entry
+    return value + b", " + entry if value and entry else value or entry

@@ -56,7 +56,7 @@ def test_headers_of_one_connection_stay_there() -> None:
         "Connection: keep-alive, X-Mine, TE", "Keep-Alive: 5", "X-Mine: y", "TE: trailers", "Proxy-Connection: close",
         "Upgrade: h2c", "HTTP2-Settings: x", "x-request-id: i", "X-Other: z",
     )  # fmt: skip
-    assert forwarded(head) == ["GET /a?b HTTP/1.1", "Host: a", "x-request-id: i", "X-Other: z"]
+    assert forwarded(head) == ["GET /a?b HTTP/1.1", "Host: a", "X-Other: z", "x-request-id: i"]
 
 
 def test_the_normal_path_is_what_goes_on() -> None:
@@ -99,11 +99,17 @@ def test_who_forwarded_a_request_is_appended() -> None:
     sent = forwarded(request("x-request-id: i"), passage)
     assert sent[3:] == ["x-forwarded-for: 10.0.0.1", "x-forwarded-proto: http", "via: 1.1 chowk"]
     before = ("X-Forwarded-For: 1.1.1.1", "X-Forwarded-For: 2.2.2.2", "X-Forwarded-Proto: https", "Via: 1.0 b")
-    assert forwarded(request("x-request-id: i", *before), passage)[3:] == [
+    assert forwarded(request("x-request-id: i", *before), passage)[2:] == [
         "X-Forwarded-Proto: https",
+        "x-request-id: i",
         "x-forwarded-for: 1.1.1.1, 2.2.2.2, 10.0.0.1",
         "via: 1.0 b, 1.1 chowk",
     ]
+
+
+def test_what_others_said_of_forwarding_stays_when_this_proxy_has_nothing_to_add() -> None:
+    sent = forwarded(request("X-Forwarded-For: 1.1.1.1", "Via: 1.0 b", "x-request-id: i"), QUIET)
+    assert sent[2:] == ["x-request-id: i", "x-forwarded-for: 1.1.1.1", "via: 1.0 b"]
 
 
 def test_no_caller_names_its_own_certificate() -> None:
