@@ -30,7 +30,8 @@ PROXY = "web-sidecar-proxy"
 class StubView:
     """A view that tests fill."""
 
-    def __init__(self) -> None:
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
         self.ready = False
         self.generation = 0
         self.items: dict[str, Any] = {}
@@ -51,7 +52,7 @@ class StubViews(dict[Topic, StubView]):
     """Views by topic, made on first use."""
 
     def view(self, topic: Topic) -> StubView:
-        return self.setdefault(topic, StubView())
+        return self.setdefault(topic, StubView(topic))
 
     def fill_mesh(self) -> None:
         self.view(Topic(kind=ROOTS)).fill(roots=RootsItem(roots=CARoots(trust_domain="t.consul")))
