@@ -14,7 +14,7 @@ from chowk.connect.http1.body import Span
 from chowk.connect.http1.forwarding import Passage, answer
 from chowk.connect.http1.heads import RequestHead, RequestReader
 from chowk.connect.http1.refusal import Refusal
-from chowk.connect.proxy.http_faults import BAD_REQUEST, CLIENT_TIMEOUT, ERROR_HEADER, Fault
+from chowk.connect.proxy.http_faults import BAD_REQUEST, CLIENT_TIMEOUT, ERROR_HEADER, STALLED, Fault
 from chowk.connect.proxy.http_upload import Upload
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.proxy.wires import Wire
@@ -311,6 +311,9 @@ class ServerConnection:
         elif not exchange.upload.done and not self._pauses:
             if quiet_s >= settings.http_body_s:
                 exchange.fail(CLIENT_TIMEOUT, "the body of the request stood still")
+        elif self._pauses & Pause.BLOCKED:
+            if quiet_s >= settings.http_stall_s:  # that a client has gone is not seen while nothing is read from it
+                exchange.fail(STALLED, "the server did not take the request")
         else:
             exchange.quiet(quiet_s)
 
