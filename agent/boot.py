@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from chowk.agent.api.agent_certificates import known_certificates
 from chowk.agent.api.app import make_app
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.members import own_tags, shown_member
@@ -29,12 +30,14 @@ from chowk.agent.config.model import AgentConfig
 from chowk.agent.config.problems import ConfigError
 from chowk.agent.config.reload import reload_diff
 from chowk.agent.config_watch import ConfigWatch
+from chowk.agent.expiry import ExpiryWatch
 from chowk.agent.identity import AgentFolder
 from chowk.agent.local.registrations import Registrations
 from chowk.agent.local.sidecar import ANYWHERE
 from chowk.agent.local.state import LocalState
 from chowk.agent.lookup import ViewLookup
 from chowk.agent.proxies.leaves import LeafCache
+from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.agent.proxies.supervisor import ProxySupervisor
 from chowk.agent.sync import Syncer
 from chowk.agent.views.views import Views
@@ -108,8 +111,9 @@ class Agent:
             client=self.client,
             veto=lambda name: self.proxies.listen_error(name),
         )
+        stored = StoredSnapshots(self._folder.data_dir, self._clock, keeps_leaves=config.connect.keep_leaves)
         self.proxies = ProxySupervisor(
-            lambda: self.config, self.local, self.views, self.client, run_dir, self._clock, self.checks.hasten
+            lambda: self.config, self.local, self.views, self.client, run_dir, stored, self._clock, self.checks.hasten
         )
         self.leaves = LeafCache(self.client, self._clock, config.node_name)
         await self._start_listeners()
@@ -121,6 +125,7 @@ class Agent:
         await self._start(self.leaves)
         self.watches = Watches(config.watches, self._own_api, self._clock)
         await self._start(self.watches)
+        await self._start(stored)
         await self.proxies.start()
         self._closers.append(lambda: self.proxies.close(stop_proxies=True))
         if config.auto_reload_config:
@@ -261,25 +266,26 @@ class Agent:
 
     async def _start_listeners(self) -> None:
         config = self.config
+        context = ApiContext(
+            config=lambda: self.config,
+            client=self.client,
+            views=self.views,
+            clock=self._clock,
+            local=self.local,
+            checks=self.checks,
+            syncer=self.syncer,
+            proxies=self.proxies,
+            leaves=self.leaves,
+            reload=self.reload,
+            leave=self.leave,
+            members=self.members,
+            gossip=self.cluster.gossip,
+            certificate_ends=lambda: self.cluster.certificate_ends_at_s,
+            dns=lambda: msgspec.structs.asdict(self.dns.stats()),
+            rng=self._rng,
+        )
+        await self._start(ExpiryWatch(lambda: known_certificates(context), self.local, self._clock))
         if config.ports.http >= 0 or config.https.cert_file:
-            context = ApiContext(
-                config=lambda: self.config,
-                client=self.client,
-                views=self.views,
-                clock=self._clock,
-                local=self.local,
-                checks=self.checks,
-                syncer=self.syncer,
-                proxies=self.proxies,
-                leaves=self.leaves,
-                reload=self.reload,
-                leave=self.leave,
-                members=self.members,
-                gossip=self.cluster.gossip,
-                certificate_ends=lambda: self.cluster.certificate_ends_at_s,
-                dns=lambda: msgspec.structs.asdict(self.dns.stats()),
-                rng=self._rng,
-            )
             self.http = ApiServer(make_app(context), config.addresses.http, config.ports.http)
             await self._start(self.http)
         lookup = ViewLookup(self.views, self.client, config.datacenter, self._clock)

@@ -87,6 +87,7 @@ class Report(Message, frozen=True, kw_only=True):
     proxy_id: str
     instance: str
     version: int
+    leaf_valid_after: str = ""
     leaf_valid_before: str = ""
     inbound_error: str = ""
     inbound_listening: bool = False

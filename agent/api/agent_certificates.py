@@ -95,7 +95,8 @@ def _leaves(context: ApiContext) -> Iterator[CertificateLife]:
     for proxy in context.proxies.status() if context.proxies is not None else ():
         if proxy.report is not None and proxy.report.leaf_valid_before:
             end = unix_s(proxy.report.leaf_valid_before)
-            yield CertificateLife(LEAF, proxy.proxy_id, end - SIDECAR_LIFE_S, end)
+            begin = unix_s(proxy.report.leaf_valid_after) if proxy.report.leaf_valid_after else end - SIDECAR_LIFE_S
+            yield CertificateLife(LEAF, proxy.proxy_id, begin, end)
 
 
 def _own(context: ApiContext) -> Iterator[CertificateLife]:

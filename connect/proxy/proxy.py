@@ -15,6 +15,7 @@ from chowk.connect.proxy.access_log import AccessLog
 from chowk.connect.proxy.agent_link import AgentLink
 from chowk.connect.proxy.inbound import Inbound
 from chowk.connect.proxy.leaf import LeafKeeper
+from chowk.connect.proxy.leaf_file import LeafFile, leaf_path
 from chowk.connect.proxy.listener import Listener, Place
 from chowk.connect.proxy.state import ProxySettings, ProxyState
 from chowk.connect.proxy.taps import Taps
@@ -33,7 +34,7 @@ _DRAIN_LOOK_S: Final = 0.05
 
 
 class Proxy:
-    """`await run()` returns when it was told to stop and has drained."""
+    """`await run()` returns when it was told to stop and has drained. Its leaf is kept in `leaf_folder`, if there is one."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Proxy:
         clock: Clock,
         rng: random.Random,
         settings: ProxySettings | None = None,
+        leaf_folder: Path | None = None,
     ) -> None:
         self.state = ProxyState(settings or ProxySettings(), clock, rng)
         self.inbound = Inbound(self.state)
@@ -59,7 +61,8 @@ class Proxy:
         )
         self._access_log = AccessLog(self.state.observers, clock, rng)
         self._taps = Taps(self.state.observers, clock, self._agent.send_tapped)
-        self._leaf = LeafKeeper(self.state, self._agent.sign, self._changed)
+        leaf_file = LeafFile(leaf_path(leaf_folder, proxy_id) if leaf_folder is not None else None)
+        self._leaf = LeafKeeper(self.state, self._agent.sign, self._changed, leaf_file)
         self._change = asyncio.Event()
         self._stopping = asyncio.Event()
         self._reported: Report | None = None
@@ -207,6 +210,7 @@ class Proxy:
             proxy_id=self._agent.proxy_id,
             instance=self._agent.instance,
             version=state.snapshot.version if state.snapshot else 0,
+            leaf_valid_after=_rfc3339(leaf.valid_from_s) if leaf else "",
             leaf_valid_before=_rfc3339(leaf.valid_until_s) if leaf else "",
             inbound_error=listener.error if listener else "",
             inbound_listening=listener is not None and not listener.error,

@@ -59,6 +59,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.gossip": ("core",),
     "agent.watches": ("core", "agent.config.model", "agent.checks"),
     "agent.identity": ("core",),
+    "agent.expiry": ("core", "agent.local", "agent.api.agent_certificates"),
     "agent.config_watch": ("core", "agent.config"),
     "agent.log_stream": ("core",),
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
