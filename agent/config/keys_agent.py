@@ -139,6 +139,9 @@ HTTP = Schema(
 CA_CONFIG_DOC = (
     "Kept as written, CamelCase or snake_case: LeafCertTTL, RootCertTTL, IntermediateCertTTL, CSRMaxPerSecond, …"
 )
+KEEP_LEAVES_DOC = (
+    "Sidecars keep leaf and key in `data_dir/mesh`, to serve after a restart without servers; false: in memory only"
+)
 CONNECT = Schema(
     "connect",
     (
@@ -146,6 +149,7 @@ CONNECT = Schema(
         Key("ca_provider", Text(choices=("", "consul")), "Only the built-in CA (`consul`)", '"consul"'),
         Key("ca_config", Anything(), CA_CONFIG_DOC, "{}"),
         Key("launch", Flag(), "The agent starts its services' sidecars", "true"),
+        Key("keep_leaves", Flag(), KEEP_LEAVES_DOC, "true"),
         Key("enable_mesh_gateway_wan_federation", Flag(), "Of gateways", "false", always=False),
         Key("enable_serverless_plugin", Flag(), "Of Consul's lambda support", "false", always=False),
     ),

@@ -121,12 +121,15 @@ class HttpConfig(Section, frozen=True, kw_only=True):
 
 
 class ConnectConfig(Section, frozen=True, kw_only=True):
-    """`launch` False leaves starting every sidecar to the user. `ca_config` keeps Consul's keys (LeafCertTTL, …)."""
+    """`launch` False leaves starting every sidecar to the user; with `keep_leaves` False no sidecar's key is ever on disk.
+    `ca_config` keeps Consul's keys (LeafCertTTL, …).
+    """
 
     enabled: bool = True
     ca_provider: str = "consul"
     ca_config: dict[str, Any] = msgspec.field(default_factory=dict)
     launch: bool = True
+    keep_leaves: bool = True
 
 
 class ChecksConfig(Section, frozen=True, kw_only=True):

@@ -141,10 +141,10 @@ class ControlService:
         return ""
 
     async def _instructions(self, attachment: Attachment, source: SnapshotSource) -> AsyncIterator[Instruction]:
-        version = 0
+        version, serves = 0, attachment.attach.version > 0
         attachment.serve_taps(self.taps.taps(source.service_name))
         while True:
-            snapshot = await source.newer(version, attachment.interrupted)
+            snapshot = await source.newer(version, attachment.interrupted, serves=serves)
             if snapshot is not None:
                 version = snapshot.version
                 yield Instruction(snapshot=snapshot)

@@ -34,6 +34,7 @@ class Launching:
         log_level: str,
         log_json: bool,
         exit_with_parent: bool,
+        leaf_folder: Path | None,
         on_exit: Callable[[str, int, int], None],
         clock: Clock,
     ) -> None:
@@ -44,6 +45,7 @@ class Launching:
             "log_level": log_level,
             "log_json": log_json,
             "exit_with_parent": exit_with_parent,
+            "leaf_folder": str(leaf_folder or ""),
         }
         self._exit_with_parent = exit_with_parent
         self._on_exit = on_exit

@@ -1,7 +1,8 @@
 """One sidecar's source of snapshots: follows the views its proxy needs and publishes a new snapshot when one differs.
 
 Nothing is published before the roots, the intentions and every upstream are known (or an upstream has stayed unknown for
-`UPSTREAM_WAIT_S`), so that an agent started without servers never empties a proxy that still serves.
+`UPSTREAM_WAIT_S`), so that an agent started without servers never empties a proxy that still serves. Where the registry
+stays silent for `RESTORE_WAIT_S`, the last snapshot of before comes from the disk, for a proxy that has none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import msgspec
 import structlog
 
 from chowk.agent.proxies.mesh_view import TOPICS, MeshView
+from chowk.agent.proxies.restored import fit
 from chowk.agent.proxies.snapshots import MeshFacts, build_snapshot, chain_key
+from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.agent.views.views import View
 from chowk.connect.snapshot import Endpoint, ProxySnapshot
 from chowk.core.errors import ChowkError
@@ -27,6 +30,8 @@ from chowk.core.runtime.tasks import TaskOwner
 
 log = structlog.get_logger("chowk.proxies")
 UPSTREAM_WAIT_S = 2.0
+RESTORE_WAIT_S = 3.0
+"""Longer than a registry that is there needs: its intentions of now come before those on the disk."""
 RETRY_S = 0.25
 PAUSE_S_MIN = 0.01
 PAUSE_S_MAX = 0.25
@@ -38,10 +43,19 @@ SHARE = 0.25
 class SnapshotSource:
     """Made by the supervisor for each connect-proxy registration. `update` hands it a changed registration."""
 
-    def __init__(self, service: NodeService, node: Node, mesh: MeshView, default_allow: bool, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: NodeService,
+        node: Node,
+        mesh: MeshView,
+        stored: StoredSnapshots,
+        default_allow: bool,
+        clock: Clock,
+    ) -> None:
         self._service = service
         self._node = node
         self._mesh = mesh
+        self._stored = stored
         self._default_allow = default_allow
         self._clock = clock
         self._changed = asyncio.Event()
@@ -49,7 +63,10 @@ class SnapshotSource:
         self._tasks = TaskOwner(f"snapshot:{service.id}")
         self._followed: dict[Topic, tuple[View, Callable[[], None]]] = {}
         self._waiting_since: float | None = None
+        self._restore_at: float | None = clock.now() + RESTORE_WAIT_S
         self.snapshot: ProxySnapshot | None = None
+        self.restored = False
+        """Whether `snapshot` is of the disk: no server has answered since this agent started."""
 
     @property
     def service_name(self) -> str:
@@ -77,11 +94,17 @@ class SnapshotSource:
         self._waiting_since = None
         self._changed.set()
 
-    async def newer(self, version: int, stop_asked: Callable[[], bool]) -> ProxySnapshot | None:
-        """The newest snapshot once it is newer than `version`; None once `stop_asked` says so (`wake` makes it ask)."""
+    async def newer(
+        self, version: int, stop_asked: Callable[[], bool], *, serves: bool = False
+    ) -> ProxySnapshot | None:
+        """The newest snapshot once it is newer than `version`; None once `stop_asked` says so (`wake` makes it ask).
+
+        A proxy that `serves` by a snapshot it has is told nothing from the disk.
+        """
         while not stop_asked():
-            if self.snapshot is not None and self.snapshot.version > version:
-                return self.snapshot
+            snapshot = self.snapshot
+            if snapshot is not None and snapshot.version > version and not (self.restored and serves):
+                return snapshot
             published = self._published
             await published.wait()
         return None
@@ -104,6 +127,7 @@ class SnapshotSource:
                     await self._clock.sleep(min(max(pause_s, PAUSE_S_MIN), PAUSE_S_MAX))
                     if self._changed.is_set():
                         continue
+                self._restore()
                 try:
                     async with asyncio.timeout(None if self._ready() else RETRY_S):
                         await self._changed.wait()
@@ -180,12 +204,28 @@ class SnapshotSource:
         snapshot = build_snapshot(self._service, self._node, self._facts(), version)
         if (
             self.snapshot is not None
+            and not self.restored
             and msgspec.structs.replace(snapshot, version=self.snapshot.version) == self.snapshot
         ):
             return False
-        self.snapshot = snapshot
-        self.wake()
+        self._show(snapshot, restored=False)
+        self._stored.note(snapshot)
         return True
+
+    def _restore(self) -> None:
+        """Once, when the registry has been silent for long enough: what it said before this agent started."""
+        if self._restore_at is None or (self.snapshot is None and self._clock.now() < self._restore_at):
+            return
+        self._restore_at = None
+        stored = self._stored.load(self._service.id) if self.snapshot is None else None
+        snapshot = fit(stored, self._service, self._node, default_allow=self._default_allow) if stored else None
+        if snapshot is not None:
+            log.warning("no server answers: a sidecar serves by its last snapshot", proxy=self._service.id)
+            self._show(snapshot, restored=True)
+
+    def _show(self, snapshot: ProxySnapshot, *, restored: bool) -> None:
+        self.snapshot, self.restored = snapshot, restored
+        self.wake()
 
     def _facts(self) -> MeshFacts:
         intentions = self._followed[Topic(kind=INTENTIONS, key=self._service.proxy.destination_service_name)][0].items

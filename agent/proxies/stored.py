@@ -1,13 +1,14 @@
 """The last snapshot of each sidecar, on disk: what a host that starts without any server serves by. Made by the supervisor.
 
-`data_dir/mesh/<hash of the proxy's id>.snapshot`; no key is in one. A file that was cut short or changed is said, set aside and
-not used. A snapshot is written soon after it changed, each sidecar's at most once in `SPACING_S`, one after the other.
+`data_dir/mesh/<hash of the proxy's id>.snapshot`; no key is in one. A file that was cut short or changed is said, set aside
+and not used. A snapshot is written soon after it changed, each sidecar's at most once in `SPACING_S`, one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +51,7 @@ class StoredSnapshots:
             self.folder.chmod(0o700)
             if self.leaf_folder is None:
                 for path in self.folder.glob("*.leaf"):
-                    path.unlink(missing_ok=True)
+                    _remove(path)
         except OSError as error:
             log.error("snapshots of sidecars cannot be kept", folder=str(self.folder), error=str(error))
         self._tasks.spawn(self._run(), "write")
@@ -96,10 +97,16 @@ class StoredSnapshots:
         if self.folder is None:
             return
         for path in (stored_path(self.folder, proxy_id, "snapshot"), leaf_path(self.folder, proxy_id)):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                log.error("a sidecar's file could not be removed", path=str(path), error=str(error))
+            _remove(path)
+
+    def keep_only(self, proxy_ids: Collection[str]) -> None:
+        """Called at the start: what sidecars left that were deregistered while no agent ran goes."""
+        if self.folder is None:
+            return
+        kept = {stored_path(self.folder, proxy_id, "").name for proxy_id in proxy_ids}
+        for path in sorted(self.folder.glob("*.*")):
+            if f"{path.name.lstrip('.').partition('.')[0]}." not in kept:
+                _remove(path)
 
     async def _run(self) -> None:
         while True:
@@ -107,9 +114,12 @@ class StoredSnapshots:
             now = self._clock.now()
             for proxy_id in sorted(each for each in self._waiting if self._due.get(each, 0.0) <= now):
                 snapshot = self._waiting.pop(proxy_id, None)
-                if snapshot is not None:
-                    self._due[proxy_id] = self._clock.now() + SPACING_S
-                    await asyncio.to_thread(self._write, proxy_id, snapshot)
+                if snapshot is None:
+                    continue
+                self._due[proxy_id] = self._clock.now() + SPACING_S
+                await asyncio.to_thread(self._write, proxy_id, snapshot)
+                if proxy_id not in self._due:  # forgotten meanwhile
+                    self.forget(proxy_id)
             if self._waiting:
                 await self._clock.sleep(DELAY_S)
             else:
@@ -122,6 +132,13 @@ class StoredSnapshots:
             write_checked(stored_path(self.folder, proxy_id, "snapshot"), KIND, msgspec.msgpack.encode(snapshot))
         except OSError as error:
             log.error("a sidecar's snapshot could not be kept", proxy=proxy_id, error=str(error))
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.error("a sidecar's file could not be removed", path=str(path), error=str(error))
 
 
 def _set_aside(path: Path) -> None:

@@ -22,6 +22,7 @@ from chowk.agent.proxies.control import ControlService
 from chowk.agent.proxies.launching import Launching
 from chowk.agent.proxies.mesh_view import MeshView
 from chowk.agent.proxies.source import SnapshotSource
+from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.agent.proxies.taps import TapHub
 from chowk.agent.proxies.traffic import Traffic
 from chowk.agent.views.views import Views
@@ -78,12 +79,14 @@ class ProxySupervisor:
         views: Views,
         client: ServerClient,
         run_dir: Path,
+        stored: StoredSnapshots,
         clock: Clock,
         on_listening: Callable[[str], None] = lambda _proxy_id: None,
     ) -> None:
         self._config = config
         self._local = local
         self._mesh = MeshView(views)
+        self._stored = stored
         self._clock = clock
         self.control_socket = run_dir / CONTROL_SOCKET
         self._sources: dict[str, SnapshotSource] = {}
@@ -97,6 +100,7 @@ class ProxySupervisor:
             log_level=config().log_level,
             log_json=config().log_json,
             exit_with_parent=config().dev,
+            leaf_folder=stored.leaf_folder,
             on_exit=self._exited,
             clock=clock,
         )
@@ -109,6 +113,7 @@ class ProxySupervisor:
         restarted = self.control_socket.exists()
         self._adopt_until = self._clock.now() + (ADOPTION_S if restarted else 0.0)
         await self._follow_local()
+        self._stored.keep_only(self._sources)
         await self._listener.start()
         self._unsubscribe = self._local.on_change(self._wake.set)
         self._tasks.spawn(self._run(), "supervise")
@@ -197,11 +202,12 @@ class ProxySupervisor:
         for proxy_id in [proxy_id for proxy_id in self._sources if proxy_id not in registered]:
             await self._sources.pop(proxy_id).close()
             await self._stop(proxy_id, "its service was deregistered")
+            self._stored.forget(proxy_id)
         for proxy_id, service in registered.items():
             source = self._sources.get(proxy_id)
             if source is None:
                 source = self._sources[proxy_id] = SnapshotSource(
-                    service, self._local.node, self._mesh, default_allow, self._clock
+                    service, self._local.node, self._mesh, self._stored, default_allow, self._clock
                 )
                 source.start()
             elif source.differs(service, self._local.node, default_allow):

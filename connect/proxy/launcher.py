@@ -254,6 +254,7 @@ class Launcher:
                 Path(self._options.control_socket),
                 manual=False,
                 parent=self._parent,
+                leaf_folder=Path(self._options.leaf_folder) if self._options.leaf_folder else None,
             )
             status = 0
         except KeyboardInterrupt:

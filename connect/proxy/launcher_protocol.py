@@ -25,13 +25,16 @@ LINE_BYTES_MAX: Final = 256 * 1024
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The line a launcher reads on stdin. `exit_with_parent`: the end of stdin ends it and all its proxies."""
+    """The line a launcher reads on stdin. `exit_with_parent`: the end of stdin ends it and all its proxies. `leaf_folder` is
+    where proxies keep their leaves; "" is nowhere.
+    """
 
     control_socket: str
     launcher_socket: str
     log_level: str = "info"
     log_json: bool = False
     exit_with_parent: bool = False
+    leaf_folder: str = ""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Keeps a valid leaf: makes the key here, has it signed through the agent, renews in time. Called by `proxy`.
 
-The private key exists only in this process's memory and is made anew for each leaf; only the CSR leaves.
+The private key is made anew for each leaf; only the CSR is sent. It is known to this process and, unless that is turned off,
+to a file of this host that only this process's user may read: see `leaf_file`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import structlog
 from chowk.connect.ca.keys import key_pem, make_csr, make_key
 from chowk.connect.ca.spiffe import parse_spiffe
 from chowk.connect.proxy.credentials import Credentials, make_credentials
+from chowk.connect.proxy.leaf_file import LeafFile, StoredLeaf
 from chowk.connect.proxy.renewal import HeldLeaf, due_at, renew_at, retry_in
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.snapshot import ProxySnapshot
@@ -33,8 +35,11 @@ class LeafKeeper:
         state: ProxyState,
         sign: Callable[[str], Awaitable[LeafCertificate]],
         on_credentials: Callable[[], None],
+        file: LeafFile | None = None,
     ) -> None:
         self._state = state
+        self._file = file or LeafFile(None)
+        self._looked_in_file = False
         self._sign = sign
         self._on_credentials = on_credentials
         self._changed = asyncio.Event()
@@ -58,6 +63,9 @@ class LeafKeeper:
         snapshot = self._state.snapshot
         if snapshot is None:
             return None
+        if self._state.credentials is None and not self._looked_in_file:
+            self._looked_in_file = True
+            self._use_stored(snapshot)
         held = self._state.credentials.leaf if self._state.credentials else None
         due = self._due_at(held, snapshot)
         now = self._state.clock.wall()
@@ -100,6 +108,30 @@ class LeafKeeper:
         self._pem = (leaf.cert_pem, key_pem(key))
         self._use(held, snapshot.roots)
         log.info("leaf certificate signed", service=identity.service, valid_before=leaf.valid_before)
+        if self._file.keeps:
+            stored = StoredLeaf(held=held, cert_pem=leaf.cert_pem, key_pem=self._pem[1])
+            await asyncio.to_thread(self._file.save, stored)
+
+    def _use_stored(self, snapshot: ProxySnapshot) -> None:
+        """A process started anew goes on with the leaf of the one before, so that it needs nobody who signs."""
+        stored = self._file.load()
+        if stored is None:
+            return
+        held, now = stored.held, self._state.clock.wall()
+        if held.service != snapshot.service or held.trust_domain != snapshot.roots.trust_domain:
+            log.info("the leaf that was kept is of another service or mesh", service=held.service)
+        elif now >= held.valid_until_s:
+            log.warning("the leaf that was kept has ended", service=held.service)
+        else:
+            self._pem = (stored.cert_pem, stored.key_pem)
+            try:
+                self._use(held, snapshot.roots)
+            except (ValueError, ssl.SSLError) as error:
+                log.error("the leaf that was kept cannot be used", error=str(error))
+                return
+            log.info(
+                "leaf certificate of before is used", service=held.service, valid_s=round(held.valid_until_s - now)
+            )
 
     def _adopt_roots(self, roots: CARoots) -> None:
         """New roots, same leaf."""

@@ -12,6 +12,7 @@ import pytest
 from chowk.agent.proxies.control import ControlService
 from chowk.agent.proxies.mesh_view import TOPICS, MeshView
 from chowk.agent.proxies.source import PAUSE_S_MAX, SnapshotSource
+from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.connect.control import ATTACH, REPORT, SIGN_LEAF, Attach, Instruction, Report, SignLeaf
 from chowk.core.errors import PermissionDenied, TooManyRequests
 from chowk.core.events import INTENTIONS, ROOTS, RootsItem, Topic
@@ -83,6 +84,7 @@ class Stage:
         self.servers = StubServers()
         self.listening: list[str] = []
         self.clock = ManualClock()
+        self.stored = StoredSnapshots(None, self.clock, keeps_leaves=False)
         self.sources: dict[str, SnapshotSource] = {}
         self.control = ControlService(self, self.servers, "host1", lambda: None, self.listening.append, ManualClock())  # type: ignore[arg-type]
         self.path = folder / "proxies.sock"
@@ -100,7 +102,8 @@ class Stage:
             ),
         )
         service = NodeService(kind="connect-proxy", id=PROXY, service=PROXY, port=21000, proxy=proxy)
-        source = self.sources[PROXY] = SnapshotSource(service, HOST, MeshView(self.views), True, self.clock)  # type: ignore[arg-type]
+        mesh = MeshView(self.views)  # type: ignore[arg-type]
+        source = self.sources[PROXY] = SnapshotSource(service, HOST, mesh, self.stored, True, self.clock)
         source.start()
         return source
 
