@@ -49,6 +49,7 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "by": ({"type": "string", "enum": ["source", "destination"]}, "Which end `name` is."),
     "name": (TEXT, "A name."),
     "cas": (NUMBER, "Write only when the ModifyIndex is this one (0: when there is none yet)."),
+    "force": (FLAG, "Faults may be of any percentage; how long they last stays bounded."),
     "id": (TEXT, "The id of a server."),
     "address": (TEXT, "The address of a server."),
     "node": (TEXT, "A regular expression of nodes."),

@@ -1,39 +1,87 @@
-"""`chowk config write|read|list|delete`."""
+"""`chowk config write|diff|read|list|delete`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, path_of
-from chowk.agent.commands.command import Failure, Group, flag
-from chowk.agent.commands.documents import read_config_entry
+from chowk.agent.commands.command import Command, Failure, Group, flag
+from chowk.agent.commands.config_plan import fetch_plan, show_plan, with_fields
+from chowk.agent.commands.documents import read_config_entries, read_config_entry
 from chowk.agent.commands.output import JSON, format_flag, show_json, show_line
 
 CONFIG = path_of("config")
 
-command = Group("config", help="Write, read, list and delete config entries.")
+DIFFERENT_CODE, ERROR_CODE = 1, 2
+
+command = Group("config", help="Write, compare, read, list and delete config entries.")
+
+
+class _Diff(Command):
+    error_code = ERROR_CODE
 
 
 @command.command(
     "write",
     examples="""
     chowk config write web-defaults.hcl
+    chowk config write -dry-run web-router.hcl
     chowk config write -cas -modify-index=42 web-defaults.hcl
     echo '{"Kind": "proxy-defaults", "Name": "global"}' | chowk config write -""",
 )
 @click.argument("file")
 @flag("--cas", is_flag=True, help="Write only if it was not changed since -modify-index (0: if there is none).")
 @flag("--modify-index", type=click.IntRange(0), default=0, metavar="INDEX", help="The index for -cas.")
+@flag("--dry-run", is_flag=True, help="Show what would change, and for whom; write nothing.")
+@flag("--force", is_flag=True, help="Take faults of any percentage. That they end within 24h stays.")
 @api_flags
-def write(api: ApiClient, file: str, cas: bool, modify_index: int) -> None:
+def write(api: ApiClient, file: str, cas: bool, modify_index: int, dry_run: bool, force: bool) -> None:
     """Write the config entry of an HCL or JSON FILE; `-` is standard input."""
     _check_cas(cas, modify_index)
-    kind, name, entry = read_config_entry(file)
-    reply = api.put(CONFIG, {"cas": str(modify_index)} if cas else None, entry)
+    entry = read_config_entry(file, force=force)
+    if dry_run:
+        plan = fetch_plan(api, [entry], force=force)
+        show_plan(plan)
+        _fail_if_refused(plan)
+        return
+    query = {"cas": str(modify_index)} if cas else {}
+    reply = api.put(CONFIG, {**query, "force": "true"} if force else query, entry.body)
     if reply.json() is False:
-        raise Failure(f"Config entry not updated: {kind}/{name}: it was changed since index {modify_index}")
-    show_line(f"Config entry written: {kind}/{name}")
+        raise Failure(f"Config entry not updated: {entry.kind}/{entry.name}: it was changed since index {modify_index}")
+    show_line(f"Config entry written: {entry.kind}/{entry.name}")
+
+
+@command.command(
+    "diff",
+    cls=_Diff,
+    examples="""
+    chowk config diff web-router.hcl
+    chowk config diff entries/*.hcl && echo nothing to do""",
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@flag("--force", is_flag=True, help="As for `config write`.")
+@format_flag
+@api_flags
+def diff(api: ApiClient, files: tuple[str, ...], force: bool, output_format: str) -> int:
+    """Show what writing the config entries of all FILES would change: each value, and the services and sidecars it is about.
+    Files with `config_entries { bootstrap [ … ] }` will do too. Exit code 0: nothing, 1: something, 2: an error, or
+    the servers would refuse it."""
+    entries = [entry for file in files for entry in read_config_entries(file, force=force)]
+    plan = fetch_plan(api, entries, force=force)
+    if output_format == JSON:
+        show_json(with_fields(plan))
+    else:
+        show_plan(plan)
+    _fail_if_refused(plan)
+    return DIFFERENT_CODE if plan["Changes"] else 0
+
+
+def _fail_if_refused(plan: dict[str, Any]) -> None:
+    if plan["Refusal"]:
+        raise Failure(f"the servers would refuse this:\n{plan['Refusal']}")
 
 
 @command.command("read", examples="chowk config read -kind service-defaults -name web")
@@ -79,7 +127,7 @@ def delete(api: ApiClient, kind: str, name: str, filename: str, cas: bool, modif
     if filename and (kind or name):
         raise click.UsageError("either -filename, or -kind and -name")
     if filename:
-        kind, name, _entry = read_config_entry(filename)
+        kind, name, _body = read_config_entry(filename)
     if not kind or not name:
         raise click.UsageError("needs -kind and -name, or -filename")
     reply = api.request("DELETE", path_of("config", kind, name), {"cas": str(modify_index)} if cas else None)

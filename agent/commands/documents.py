@@ -6,10 +6,15 @@ What is in them is judged by the agent, which takes HCL's snake_case keys as wel
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
 
 from chowk.agent.commands.command import Failure
+from chowk.agent.commands.output import printable
 
 if TYPE_CHECKING:
     from chowk.agent.config.tree import ObjectNode
@@ -71,20 +76,60 @@ def read_services(path: str) -> list[dict[str, Any]]:
     return found
 
 
-def read_config_entry(path: str) -> tuple[str, str, dict[str, Any]]:
-    """Kind, name and the whole config entry of a file. Failure with file:line:column of each problem."""
-    from chowk.agent.config.config_entries import decode_config_entry
-    from chowk.agent.config.problems import ConfigError
-    from chowk.agent.config.tree import to_plain
+class ConfigEntryFile(NamedTuple):
+    """A config entry of a file, and `body`: what to send for it."""
+
+    kind: str
+    name: str
+    body: dict[str, Any]
+
+
+def read_config_entry(path: str, *, force: bool = False) -> ConfigEntryFile:
+    """The config entry that a file is. Failure with file:line:column of each problem; warnings go to standard error."""
+    entries = _decoded([read_document(path)], path, force=force)
+    return entries[0]
+
+
+def read_config_entries(path: str, *, force: bool = False) -> list[ConfigEntryFile]:
+    """The config entry that a file is, or those in its `config_entries { bootstrap [ … ] }`. Failure as above."""
+    from chowk.agent.config.config_entries import is_config_entry
+    from chowk.agent.config.tree import ListNode, ObjectNode
 
     tree = read_document(path)
+    if is_config_entry(tree):
+        return _decoded([tree], path, force=force)
+    found: list[ObjectNode] = []
+    for entry in tree.entries:
+        blocks = entry.value.items if isinstance(entry.value, ListNode) else (entry.value,)
+        if entry.key.replace("_", "").lower() != "configentries":
+            continue
+        for inner in (each for block in blocks if isinstance(block, ObjectNode) for each in block.entries):
+            items = inner.value.items if isinstance(inner.value, ListNode) else (inner.value,)
+            found += [item for item in items if isinstance(item, ObjectNode) and inner.key.lower() == "bootstrap"]
+    if not found:
+        raise Failure(
+            f"{path}: no config entry: one has a Kind at its top, or is in config_entries {{ bootstrap [ … ] }}"
+        )
+    return _decoded(found, path, force=force)
+
+
+def _decoded(trees: Sequence[ObjectNode], path: str, *, force: bool) -> list[ConfigEntryFile]:
+    from chowk.agent.config.config_entries import decode_config_entry
+    from chowk.agent.config.problems import ConfigError, Problems
+    from chowk.agent.config.tree import to_plain
+
+    problems = Problems()
+    entries = [(decode_config_entry(tree, problems, now=time.time(), force=force), tree) for tree in trees]
     try:
-        entry = decode_config_entry(tree)
+        problems.raise_if_any()
     except ConfigError as error:
         raise Failure(str(error)) from error
-    if entry is None:
+    for warning in problems.warnings:
+        click.echo(f"Warning: {printable(warning)}", err=True)
+    found = [ConfigEntryFile(entry.kind, entry.name, to_plain(tree)) for entry, tree in entries if entry is not None]
+    if len(found) < len(entries):
         raise Failure(f"{path}: a config entry needs a Kind")
-    return entry.kind, entry.name, to_plain(tree)
+    return found
 
 
 def get_any(plain: dict[str, Any], *names: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -17,7 +18,8 @@ from chowk.agent.commands.output import JSON, format_flag, show_json
 @flag("--config-format", default="", expose_value=False, hidden=True, help="Files are recognised by what they hold.")
 @format_flag
 def command(paths: tuple[str, ...], quiet: bool, output_format: str) -> int:
-    """Check configuration files, and all files of folders, together, as an agent would read them."""
+    """Check configuration files, and all files of folders, together, as an agent would read them; files with a config entry
+    too, each alone (what it would do to the mesh: `chowk config diff`)."""
     from chowk.agent.config.build import build
     from chowk.agent.config.problems import ConfigError
 
@@ -27,7 +29,7 @@ def command(paths: tuple[str, ...], quiet: bool, output_format: str) -> int:
     dirs = [path for path in paths if Path(path).is_dir()]
     files = [path for path in paths if path not in dirs]
     try:
-        warnings, problems = list(build(files, dirs, {}, fragments=True).warnings), []
+        warnings, problems = list(build(files, dirs, {}, fragments=True, now=time.time()).warnings), []
     except ConfigError as error:
         warnings, problems = [], str(error).splitlines()
     if output_format == JSON:

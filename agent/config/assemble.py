@@ -95,7 +95,7 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         default_intention_policy=_intention_policy(whole),
         services=services,
         checks=checks,
-        config_entries=_config_entries(whole, problems),
+        config_entries=_config_entries(whole, reading),
         watches=tuple(build_watch(decoded, problems) for decoded in whole.get("watches", ())),
         log_level=whole.get("log_level") or "info",
         log_rotation=LogRotation(
@@ -214,12 +214,13 @@ def _intention_policy(whole: Decoded) -> str:
     return whole.get("default_intention_policy") or from_acl or "allow"
 
 
-def _config_entries(whole: Decoded, problems: Problems) -> tuple[dict[str, Any], ...]:
+def _config_entries(whole: Decoded, reading: Reading) -> tuple[dict[str, Any], ...]:
+    problems = reading.problems
     block: Decoded | None = whole.get("config_entries")
     first: dict[tuple[str, str], Position] = {}
     found = []
     for tree in block.get("bootstrap", ()) if block is not None else ():
-        entry = decode_config_entry(tree, problems)
+        entry = decode_config_entry(tree, problems, now=reading.now)
         if entry is None:
             continue
         key = (entry.kind, entry.name)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from chowk.agent.config.assemble import assemble
+from chowk.agent.config.config_entries import decode_config_entry, is_config_entry
 from chowk.agent.config.decode import Decoded, Reading, decode
 from chowk.agent.config.host import Host, this_host
 from chowk.agent.config.keys_agent import AGENT
@@ -22,6 +23,11 @@ from chowk.agent.config.sources import read_all
 from chowk.agent.config.tree import from_plain
 from chowk.core.definitions import Position
 
+ENTRY_FILE = (
+    "this file is a config entry, which the servers keep: write it with `chowk config write`, "
+    "or put it into config_entries { bootstrap [ … ] }"
+)
+
 
 def build(
     files: Sequence[str],
@@ -32,20 +38,28 @@ def build(
     host: Host | None = None,
     fragments: bool = False,
     any_ending: bool = False,
+    now: float | None = None,
 ) -> AgentConfig:
     """The configuration of `files`, then `dirs`, then `flags`, each laid over the ones before. A folder among either is
     read as its *.hcl and *.json files; with `any_ending` as all of its files.
 
     `flags` has the names of the agent's keys, with dots for blocks (`ports.http`), and `dev`; None is a flag not given.
     `hcl` are pieces of configuration given on the command line, laid over the files and under the flags.
-    With `fragments` (validate) nothing is missed that another file could hold. ConfigError has all problems.
+    With `fragments` (validate) nothing is missed that another file could hold, and a file may be a config entry. The times
+    in config entries are judged by `now`, Unix seconds, where it is given. ConfigError has all problems.
     """
     problems = Problems()
-    reading = Reading(problems)
+    reading = Reading(problems, now=now)
     whole = Decoded(Position(), "")
     read = []
     for path, tree in read_all((*files, *dirs), problems, any_ending=any_ending):
         read.append(path)
+        if is_config_entry(tree):
+            if fragments:
+                decode_config_entry(tree, problems, now=now)
+            else:
+                problems.add(tree.entries[0].position, ENTRY_FILE)
+            continue
         merge(whole, decode(tree, AGENT, reading))
     for text in hcl:
         try:

@@ -69,6 +69,11 @@ def decode_config_entry(
     return entry
 
 
+def is_config_entry(tree: ObjectNode) -> bool:
+    """Whether a file holds one config entry, as for `chowk config write`: no other configuration has a Kind at its top."""
+    return any(plain_name(entry.key) == "kind" for entry in tree.entries)
+
+
 def _entry(kind: str, tree: ObjectNode, reading: Reading, now: float | None, force: bool) -> AnyConfigEntry | None:
     """Types first, then the rules of the kind: these would only repeat what is wrong with those."""
     problems, before = reading.problems, len(reading.problems)

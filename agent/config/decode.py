@@ -22,11 +22,13 @@ from chowk.core.durations import format_duration, parse_duration
 
 class Reading(msgspec.Struct, frozen=True):
     """How to read: where problems go, and whether this is an HTTP body, whose bare numbers are nanoseconds where a
-    duration is meant, and whose unknown keys are ignored, as in Consul, unless `strict`."""
+    duration is meant, and whose unknown keys are ignored, as in Consul, unless `strict`. Times are judged by `now` (Unix
+    seconds) where it is given."""
 
     problems: Problems
     request: bool = False
     strict: bool = False
+    now: float | None = None
 
 
 class Decoded:

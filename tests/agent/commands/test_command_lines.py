@@ -31,6 +31,22 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ..
 LEAVES = leaves(root)
 
 
+def command_at(path: tuple[str, ...]) -> click.Command:
+    command: click.Command = root
+    for name in path:
+        found = command.get_command(click.Context(command), name)  # type: ignore[attr-defined]
+        assert found is not None
+        command = found
+    return command
+
+
+def test_what_scripts_ask_by_exit_code_has_one_of_its_own_for_errors():
+    assert [getattr(command_at(path), "error_code", 1) for path in (("intention", "check"), ("config", "diff"))] == [
+        2,
+        2,
+    ]
+
+
 def test_the_table_reaches_the_commands_the_contract_names():
     assert {"members", "info", "validate", "version", "keygen", "maint", "monitor"} <= {path[0] for path in LEAVES}
     assert ("connect", "ca", "set-config") in LEAVES
@@ -49,7 +65,7 @@ def test_every_command_explains_itself_with_an_example(run, path, name):
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_refuses_a_flag_it_does_not_know_and_names_it(run, path):
     code, out, err = run(*path, "-nonsense=1")
-    assert code == (2 if path == ("intention", "check") else 1)
+    assert code == getattr(command_at(path), "error_code", 1)
     assert out == ""
     assert "no such flag: -nonsense" in err
     assert f"chowk {' '.join(path)} -help" in err
@@ -57,11 +73,7 @@ def test_every_command_refuses_a_flag_it_does_not_know_and_names_it(run, path):
 
 @pytest.mark.parametrize("path", [path for path in LEAVES if path not in {("version",), ("keygen",)}], ids=" ".join)
 def test_every_long_flag_takes_one_dash_or_two(path):
-    command: click.Command = root
-    for name in path:
-        found = command.get_command(click.Context(command), name)  # type: ignore[attr-defined]
-        assert found is not None
-        command = found
+    command = command_at(path)
     parser = command.make_parser(click.Context(command))
     for param in command.params:
         for name in [name for name in param.opts if name.startswith("--")] if isinstance(param, click.Option) else []:
