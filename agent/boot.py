@@ -38,7 +38,6 @@ from chowk.agent.local.state import LocalState
 from chowk.agent.lookup import ViewLookup
 from chowk.agent.proxies.leaves import LeafCache
 from chowk.agent.proxies.stored import StoredSnapshots
-from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.agent.proxies.supervisor import ProxySupervisor
 from chowk.agent.sync import Syncer
 from chowk.agent.views.views import Views
@@ -126,7 +125,6 @@ class Agent:
         await self._start(self.leaves)
         self.watches = Watches(config.watches, self._own_api, self._clock)
         await self._start(self.watches)
-        await self._start(stored)
         await self._start(stored)
         await self.proxies.start()
         self._closers.append(lambda: self.proxies.close(stop_proxies=True))
