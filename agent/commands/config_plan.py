@@ -15,6 +15,7 @@ from chowk.agent.commands.documents import ConfigEntryFile
 from chowk.agent.commands.output import printable
 
 PLAN = path_of("config", "plan")
+_ASIDE = frozenset(("Kind", "Name"))
 _OF_THE_SERVERS = frozenset(("CreateIndex", "ModifyIndex", "LegacyCreateTime", "LegacyUpdateTime", "Precedence"))
 _ABSENT: Any = object()
 
@@ -91,8 +92,8 @@ def _text(value: Any) -> str:
 
 
 def field_changes(old: dict[str, Any], new: dict[str, Any]) -> list[FieldChange]:
-    """The values that differ, by path. What the servers add by themselves is passed over."""
-    return list(_changes(old, new, ""))
+    """The values of two forms of one entry that differ, by path. What the servers add by themselves is passed over."""
+    return [change for change in _changes(old, new, "") if change.path not in _ASIDE]
 
 
 def _changes(old: Any, new: Any, path: str) -> Iterator[FieldChange]:

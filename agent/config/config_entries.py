@@ -251,8 +251,7 @@ def _service_defaults(decoded: Decoded, problems: Problems) -> ServiceDefaults:
         mesh_gateway=_mesh_gateway(decoded),
         expose=build_expose(decoded.get("expose")),
         upstream_config={} if upstreams is None else _consul_names(upstreams),
-        rate_limits=build(decoded.get("rate_limits"), RateLimits),
-        concurrency=build(decoded.get("concurrency"), Concurrency),
+        **_parts(decoded, rate_limits=RateLimits, concurrency=Concurrency),
     )
 
 
@@ -263,9 +262,13 @@ def _proxy_defaults(decoded: Decoded, problems: Problems) -> ProxyDefaults:
         **decoded.pick(mode="mode", config="config"),
         mesh_gateway=_mesh_gateway(decoded),
         expose=build_expose(decoded.get("expose")),
-        access_logs=build(decoded.get("access_logs"), AccessLogs),
-        prioritize_by_locality=build(decoded.get("prioritize_by_locality"), LocalityPriority),
+        **_parts(decoded, access_logs=AccessLogs, prioritize_by_locality=LocalityPriority),
     )
+
+
+def _parts(decoded: Decoded, **kinds: type[Any]) -> dict[str, Any]:
+    """The records of the blocks that were written; what was not is left out of the entry's JSON too."""
+    return {name: build(decoded.get(name), kind) for name, kind in kinds.items() if name in decoded}
 
 
 def _consul_names(decoded: Decoded) -> dict[str, Any]:

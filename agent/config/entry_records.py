@@ -18,9 +18,9 @@ T = TypeVar("T")
 _NOT_STORED = ("kind", "create_index", "modify_index", "hash")
 
 
-def build(decoded: Decoded | None, kind: type[T]) -> T:
-    """The record of a block that was decoded without a problem; that of an empty one for None."""
-    return msgspec.convert({} if decoded is None else _plain(decoded), kind)
+def build(decoded: Decoded, kind: type[T]) -> T:
+    """The record of a block that was decoded without a problem."""
+    return msgspec.convert(_plain(decoded), kind)
 
 
 def _plain(value: Any) -> Any:

@@ -50,7 +50,7 @@ def refuse_broken(entries: Entries, changes: Mapping[Key, AnyConfigEntry | None]
     for name in names:
         text = fault(name, then)
         if text and text != fault(name, now):
-            found.append(text)
+            found.append(text if text.startswith("discovery chain") else f'discovery chain "{name}": {text}')
     if found:
         more = f"\nand {len(found) - TOLD_MAX} more chains" if len(found) > TOLD_MAX else ""
         raise InvalidRequest("\n".join(found[:TOLD_MAX]) + more)
