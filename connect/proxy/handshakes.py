@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-STEP_BUDGET_S: Final = 0.001
+STEP_BUDGET_S: Final = 0.0005
 
 
 class HandshakeLine:

@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, cast
 
 from chowk.connect.proxy.tally import Tally
@@ -159,13 +160,13 @@ class TlsLink(Link):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ssl: ssl.SSLObject | None = None
+        self._begin: Callable[[], ssl.SSLObject]
         self._handshaking = True
-        self._step_waits = False
-        self._mesh_ended = False
+        self._step_waits = self._mesh_ended = False
 
     def start(self, context: ssl.SSLContext, *, server_side: bool, session: ssl.SSLSession | None = None) -> None:
         """Begin the handshake. A client speaks first; a server waits for bytes."""
-        self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, session=session)
+        self._begin = partial(context.wrap_bio, self._incoming, self._outgoing, server_side, session=session)
         self._want_step()
 
     @property
@@ -298,9 +299,10 @@ class TlsLink(Link):
 
     def _step(self) -> None:
         self._step_waits = False
-        if not self._handshaking or self._ssl is None:
+        if not self._handshaking:
             return
         try:
+            self._ssl = self._ssl or self._begin()  # with a session that is a fifth of the whole work, so a step's too
             self._ssl.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
@@ -326,11 +328,9 @@ class TlsLink(Link):
             self._on_session = None
 
     def _flush(self) -> None:
-        if self.transport is not None and self._outgoing.pending:
-            if self.transport.is_closing():
-                self._outgoing.read()
-            else:
-                self.transport.write(self._outgoing.read())
+        data = self._outgoing.read()
+        if data and self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
 
 
 class Pipe:
