@@ -75,14 +75,14 @@ class Phase(enum.Enum):
     GONE = "gone"
 
 
-class Pause(enum.IntFlag):
-    """Why nothing is read from the client."""
+class Pause:
+    """Why nothing is read from the client. Bits; plain numbers, as each request asks for them several times."""
 
-    PIPELINED = 1
+    PIPELINED: Final = 1
     """It has sent its next request already."""
-    HELD = 2
+    HELD: Final = 2
     """There is no connection for its body yet."""
-    BLOCKED = 4
+    BLOCKED: Final = 4
     """The server reads slowly."""
 
 
@@ -103,7 +103,7 @@ class ServerConnection:
         self._reader = RequestReader()
         self._waiting = b""
         self._proceeding = False
-        self._pauses = Pause(0)
+        self._pauses = 0
         self._moved_at = self._head_at = self._now()
         self._blocked = False
         self._lingered_bytes = 0
@@ -192,13 +192,13 @@ class ServerConnection:
         """Something of the current exchange moved."""
         self._moved_at = self._now()
 
-    def pause(self, why: Pause) -> None:
+    def pause(self, why: int) -> None:
         """Read nothing from the client, for one more reason."""
         if not self._pauses:
             self.wire.pause_reading()
         self._pauses |= why
 
-    def resume(self, why: Pause) -> None:
+    def resume(self, why: int) -> None:
         """That reason is no more."""
         if self._pauses & why:
             self._pauses &= ~why

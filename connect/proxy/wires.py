@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from chowk.connect.proxy.links import RECORD_BYTES, PlainLink, TlsLink
 from chowk.connect.proxy.tally import Tally
+
+
+JOINED_BYTES_MAX: Final = 16 * 1024
+"""Up to this, pieces are copied together: cheaper than a system call with many."""
 
 
 class End(Protocol):
@@ -84,6 +88,8 @@ class PlainWire(PlainLink):
             return
         if len(pieces) == 1:
             transport.write(pieces[0])
+        elif sum(map(len, pieces)) <= JOINED_BYTES_MAX:
+            transport.write(b"".join(pieces))
         else:
             transport.writelines(pieces)
 
