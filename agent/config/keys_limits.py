@@ -144,8 +144,8 @@ ACCESS_LOGS = Schema(
         Key("disable_listener_logs", Flag(), "Of Envoy", "false", served=False),
         Key("type", Text(choices=("", "stdout", "stderr", "file")), "Where to", '"stdout"'),
         Key("path", Text(), "The file, for the type `file`; an absolute path", '""'),
-        Key("json_format", Text(), "Lines have the fields of docs/http.md", '""', served=False),
-        Key("text_format", Text(), "Lines are JSON", '""', served=False),
+        Key("json_format", Text(), "Lines are JSON of fixed fields", '""', served=False),
+        Key("text_format", Text(), "Lines are JSON of fixed fields", '""', served=False),
         Key("sample_percent", PERCENT, "Of the requests that went well; all others are written", "100"),
     ),
 )

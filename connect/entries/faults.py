@@ -104,10 +104,10 @@ def _faults(entry: AnyConfigEntry) -> list[tuple[Fault, Place]]:
 
 def moment(text: str) -> float | None:
     """Unix seconds of an RFC 3339 time, None when it is none (a zone must be said)."""
-    if len(text) > 40 or len(text) < 20 or text[10] not in "Tt " or not text.isascii():
+    if len(text) > 40 or len(text) < 20 or text[10] not in "T " or not text.isascii():
         return None
     try:
-        found = datetime.fromisoformat(text.upper())
+        found = datetime.fromisoformat(text)
         return found.astimezone(UTC).timestamp() if found.tzinfo is not None else None
     except (ValueError, OverflowError):
         return None

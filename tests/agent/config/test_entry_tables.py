@@ -99,7 +99,7 @@ def written(kind: Type, rng: random.Random, depth: int = 0) -> Any:
         case Wholes():
             return [rng.choice([0, 200, 503, 700])]
         case Text():
-            return rng.choice(("web", "x-h", "", "5s") if rng.random() < 0.8 else TEXTS)
+            return rng.choice(("web", "x-h", "", "5s", SOON) if rng.random() < 0.8 else TEXTS)
     return rng.choice([rng.choice(TEXTS), [rng.choice(TEXTS)], {rng.choice(TEXTS): rng.choice(TEXTS)}, 15_000_000_000])
 
 
