@@ -79,6 +79,14 @@ TEXTS = (
 )
 
 
+RIGHT: dict[str, dict[str, Any]] = {
+    "service-intentions": {"sources": [{"Name": "web", "Action": "deny"}]},
+    "service-splitter": {"splits": [{"weight": 60, "service_subset": "v1"}, {"weight": 40, "service": "b"}]},
+    "service-bypass": {"expires": SOON, "reason": "an outage"},
+}
+"""What chance alone would hardly write."""
+
+
 def written(kind: Type, rng: random.Random, depth: int = 0) -> Any:
     """A value for a key of that type, mostly of the right kind."""
     if rng.random() < 0.01:
@@ -114,8 +122,8 @@ def test_whatever_is_sent_is_an_entry_or_refused_and_an_entry_can_be_stored_and_
     taken = 0
     for _ in range(600):
         body = {**block(ENTRIES[kind], rng), "Kind": kind, **({"Name": "web"} if rng.random() < 0.9 else {})}
-        if kind == "service-intentions" and rng.random() < 0.5:
-            body["sources"] = [{"Name": "web", "Action": "deny"}]
+        if rng.random() < 0.5:
+            body |= RIGHT.get(kind, {})
         if kind in ("mesh", "proxy-defaults"):
             body["Name"] = {"mesh": "mesh"}.get(kind, "global")
         with suppress(ConfigError):
