@@ -11,7 +11,7 @@ from chowk.core.records.traffic import HeaderEdits, Part
 class Split(Part, frozen=True, kw_only=True):
     """`weight` percent (to 0.01) go to `service` ("" is the splitter's own) and its subset."""
 
-    weight: float = 0.0
+    weight: float
     service: str = ""
     service_subset: str = ""
     namespace: str = ""

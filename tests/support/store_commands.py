@@ -39,6 +39,7 @@ from chowk.core.records.config_entry import (
     SourceIntention,
 )
 from chowk.core.records.coordinate import Coordinate, NodeCoordinate
+from chowk.core.records.mesh import Mesh
 from chowk.core.records.node import Node
 from chowk.core.records.operation import (
     CATALOG_VERBS,
@@ -50,8 +51,12 @@ from chowk.core.records.operation import (
     ServiceOperation,
 )
 from chowk.core.records.prepared_query import NAME_PREFIX_MATCH, PreparedQuery, QueryService, QueryTemplate
+from chowk.core.records.resolver import ResolverRedirect, ServiceResolver, Subset
+from chowk.core.records.router import Route, RouteDestination, RouteMatch, ServiceRouter
 from chowk.core.records.service import ConnectProxy, NodeService, ServiceConnect
 from chowk.core.records.session import BEHAVIORS, ServiceCheck, Session
+from chowk.core.records.splitter import ServiceSplitter, Split
+from chowk.core.records.traffic import HttpMatch
 from chowk.core.server_options import Autopilot
 
 NAMES = ("web", "Web", "db", "cache", "*")
@@ -95,6 +100,34 @@ config_entries = st.one_of(
     st.builds(ServiceIntentions, name=st.sampled_from(NAMES), sources=st.lists(sources, max_size=3).map(tuple)),
     st.builds(ServiceDefaults, name=st.sampled_from(NAMES), protocol=st.sampled_from(("", "tcp", "http"))),
     st.builds(ProxyDefaults, name=st.just("global"), mode=st.sampled_from(("", "direct"))),
+    st.builds(
+        ServiceResolver,
+        name=st.sampled_from(NAMES),
+        default_subset=st.sampled_from(("", "v1")),
+        subsets=st.sampled_from(({}, {"v1": Subset(filter="(")})),
+        redirect=st.none() | st.builds(ResolverRedirect, service=st.sampled_from(NAMES)),
+        connect_timeout=st.sampled_from(("", "5s", "nonsense")),
+    ),
+    st.builds(
+        ServiceRouter,
+        name=st.sampled_from(NAMES),
+        routes=st.lists(
+            st.builds(
+                Route,
+                match=st.none() | st.just(RouteMatch(http=HttpMatch(path_regex="("))),
+                destination=st.none() | st.builds(RouteDestination, service=st.sampled_from(NAMES)),
+            ),
+            max_size=2,
+        ).map(tuple),
+    ),
+    st.builds(
+        ServiceSplitter,
+        name=st.sampled_from(NAMES),
+        splits=st.lists(
+            st.builds(Split, weight=st.sampled_from((-1.0, 0.0, 100.0)), service=st.sampled_from(NAMES)), max_size=2
+        ).map(tuple),
+    ),
+    st.builds(Mesh, name=st.sampled_from(NAMES), allowed_regions=st.sampled_from(((), ("eu",)))),
 )
 roots = st.builds(
     CARoot,
