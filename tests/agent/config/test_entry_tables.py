@@ -15,9 +15,10 @@ import pytest
 from chowk.agent.config.config_entries import decode_config_entry
 from chowk.agent.config.keys_entry import ENTRIES
 from chowk.agent.config.problems import ConfigError
-from chowk.agent.config.schema import Block, BlockMap, Blocks, Flag, Number, Open, Schema, Text, Type, Whole, Wholes
+from chowk.agent.config.schema import Block, BlockMap, Blocks, Schema
 from chowk.core.codec import to_json
 from chowk.core.records.config_entry import KINDS, AnyConfigEntry
+from support.entry_bodies import entry_body
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
 SOON = "2026-05-01T18:00:00Z"
@@ -55,77 +56,12 @@ def test_every_field_of_a_record_has_its_key(kind: str) -> None:
     assert unlike(ENTRIES[kind], KINDS[kind], kind) == []
 
 
-TEXTS = (
-    "",
-    "web",
-    "*",
-    "/x",
-    "/%2e%2e/",
-    "(",
-    "5s",
-    "-1h",
-    "1",
-    "http",
-    "x-h",
-    "a b",
-    "é",
-    "v1",
-    "maglev",
-    "sid",
-    "NaN",
-    SOON,
-    "default",
-    "x" * 3000,
-)
-
-
-RIGHT: dict[str, dict[str, Any]] = {
-    "service-intentions": {"sources": [{"Name": "web", "Action": "deny"}]},
-    "service-splitter": {"splits": [{"weight": 60, "service_subset": "v1"}, {"weight": 40, "service": "b"}]},
-    "service-bypass": {"expires": SOON, "reason": "an outage"},
-}
-"""What chance alone would hardly write."""
-
-
-def written(kind: Type, rng: random.Random, depth: int = 0) -> Any:
-    """A value for a key of that type, mostly of the right kind."""
-    if rng.random() < 0.01:
-        return rng.choice([None, True, -1, 1e300, 2**70, "", [], {}, [[]], {"a": {}}, "\x00"])
-    match kind:
-        case Block(schema) | Open(schema):
-            return block(schema, rng, depth)
-        case Blocks(schema):
-            return [block(schema, rng, depth) for _ in range(rng.randrange(3))]
-        case BlockMap(schema):
-            return {rng.choice(TEXTS): block(schema, rng, depth) for _ in range(rng.randrange(3))}
-        case Text(choices) if choices:
-            return rng.choice(choices)
-        case Flag():
-            return rng.random() < 0.5
-        case Whole() | Number():
-            return rng.choice([0, 1, 5, 100, 100, 404, 503, 0.01, 33.33, 1_000_000])
-        case Wholes():
-            return [rng.choice([0, 200, 503, 700])]
-        case Text():
-            return rng.choice(("web", "x-h", "", "5s", SOON) if rng.random() < 0.8 else TEXTS)
-    return rng.choice([rng.choice(TEXTS), [rng.choice(TEXTS)], {rng.choice(TEXTS): rng.choice(TEXTS)}, 15_000_000_000])
-
-
-def block(schema: Schema, rng: random.Random, depth: int = 0) -> dict[str, Any]:
-    keys = [key for key in schema.keys if rng.random() < (0.45 if depth < 6 else 0.1) or key.required]
-    return {key.name: written(key.type, rng, depth + 1) for key in keys}
-
-
 @pytest.mark.parametrize("kind", sorted(ENTRIES))
 def test_whatever_is_sent_is_an_entry_or_refused_and_an_entry_can_be_stored_and_sent_again(kind: str) -> None:
     rng = random.Random(kind)
     taken = 0
     for _ in range(600):
-        body = {**block(ENTRIES[kind], rng), "Kind": kind, **({"Name": "web"} if rng.random() < 0.9 else {})}
-        if rng.random() < 0.5:
-            body |= RIGHT.get(kind, {})
-        if kind in ("mesh", "proxy-defaults"):
-            body["Name"] = {"mesh": "mesh"}.get(kind, "global")
+        body = entry_body(kind, rng, SOON)
         with suppress(ConfigError):
             entry = decode_config_entry(body, now=NOW, force=rng.random() < 0.5)
             taken += 1
