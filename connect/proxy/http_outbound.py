@@ -6,16 +6,18 @@ clusters and endpoints of a newer snapshot count from the next request on; conne
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 from chowk.connect.balance.hosts import Host
+from chowk.connect.http1.body import Span
 from chowk.connect.http1.forwarding import Passage
 from chowk.connect.http1.heads import RequestHead
 from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.clusters import LiveCluster
 from chowk.connect.proxy.http_exchange import Relay
 from chowk.connect.proxy.http_faults import Fault
-from chowk.connect.proxy.http_mirror import MIRRORS_MAX
+from chowk.connect.proxy.http_mirror import MIRRORS_MAX, Mirrored
 from chowk.connect.proxy.http_outbound_exchange import OutboundExchange
 from chowk.connect.proxy.http_pool import Pool
 from chowk.connect.proxy.http_server import ServerConnection, address_of
@@ -39,6 +41,7 @@ class HttpOutbound:
         self.upstream = upstream
         self.state = upstream.state
         self.router = Router(())
+        self._routes: tuple[HttpRoute, ...] = ()
         self.mirrors = Gate(MIRRORS_MAX)
         self.mirrors_dropped_total = 0
         self.tunnels: dict[Pipe, Relay] = {}
@@ -49,9 +52,13 @@ class HttpOutbound:
 
     def follow(self, snapshot: UpstreamSnapshot) -> None:
         """A newer snapshot. Connections of a listener that speaks HTTP no longer end with their requests."""
-        self.router = Router(snapshot.routes or _plain(snapshot))
-        if self.router.broken:
-            self.state.warn("routes that cannot be used", upstream=snapshot.name, routes=", ".join(self.router.broken))
+        routes = snapshot.routes or _plain(snapshot)
+        if routes != self._routes:
+            self._routes, self.router = routes, Router(routes)
+            if self.router.broken:
+                self.state.warn(
+                    "routes that cannot be used", upstream=snapshot.name, routes=", ".join(self.router.broken)
+                )
         wanted = {host for live in self.upstream.clusters.all() for host in live.balancer.hosts}
         for host in [host for host in self._pools if host not in wanted]:
             self._pools.pop(host).retire()
@@ -105,6 +112,15 @@ class HttpOutbound:
             found = self._edges[(service, route)] = self.state.edges.edge(OUTBOUND, service, route)
         return found
 
+    def mirror(self, cluster: str, method: str, pieces: list[Span]) -> None:
+        """Send a copy of a request to `cluster`, or count it as dropped. No pieces: too large to be kept whole."""
+        live = self.upstream.clusters.get(cluster)
+        host = None if live is None else live.balancer.pick(self.state.clock.now(), self.state.rng)
+        if live is None or host is None or not pieces or not self.mirrors.enter():
+            self.mirrors_dropped_total += 1
+            return
+        Mirrored(self.state, self.mirrors, live, method, pieces).start(host, self.pool(live, host))
+
     def pool(self, live: LiveCluster, host: Host) -> Pool:
         """Connections to one instance."""
         pool = self._pools.get(host)
@@ -117,6 +133,7 @@ class HttpOutbound:
                 room=live.breakers.connections,
                 pending=live.breakers.pending,
                 make_room=lambda: self._make_room(live),
+                context=self._context,
             )
         return pool
 
@@ -128,6 +145,10 @@ class HttpOutbound:
             raise
         live.balancer.reached(host)
         return wire
+
+    def _context(self) -> ssl.SSLContext | None:
+        credentials = self.state.usable_credentials(self.upstream.snapshot.name)
+        return credentials.client if credentials is not None else None
 
     def _make_room(self, live: LiveCluster) -> None:
         """A cluster has all the connections it may: those that wait dial now if there is room, else idle ones make it."""

@@ -36,7 +36,7 @@ from chowk.connect.proxy.http_faults import (
     Fault,
 )
 from chowk.connect.proxy.http_hash import hash_of
-from chowk.connect.proxy.http_mirror import Mirrored, outcome_of, shadow_of
+from chowk.connect.proxy.http_mirror import outcome_of, shadow_of
 from chowk.connect.proxy.http_observation import note
 from chowk.connect.proxy.http_pool import Pool, PoolFull
 from chowk.connect.proxy.http_retry import backoff_s, wants_silence, wants_status
@@ -391,13 +391,8 @@ class OutboundExchange(Relay):
             self._send_mirror()
 
     def _send_mirror(self) -> None:
-        outbound, state = self._outbound, self.state
         name, self._mirror = self._mirror, ""
-        live = outbound.upstream.clusters.get(name)
-        host = None if live is None else live.balancer.pick(state.clock.now(), state.rng)
-        if live is None or host is None or not self.upload.whole or not outbound.mirrors.enter():
-            outbound.mirrors_dropped_total += 1
-            return
-        head = self._written(shadow_of(self.request.authority))
-        pieces = [head, *self.upload.copied()]
-        Mirrored(state, outbound.mirrors, live, self.request.method, pieces).start(host, outbound.pool(live, host))
+        pieces: list[Span] = []
+        if self.upload.whole:
+            pieces = [self._written(shadow_of(self.request.authority)), *self.upload.copied()]
+        self._outbound.mirror(name, self.request.method, pieces)

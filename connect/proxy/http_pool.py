@@ -7,6 +7,7 @@ Bounds: at most IDLE_MAX idle ones (and Roster.idle in the process), DIALS_MAX d
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -36,7 +37,9 @@ class Waiter(Protocol):
 
 
 class Pool:
-    """`dial` makes a wire (OSError or TimeoutError when it cannot). `room`: connections of the cluster there may be."""
+    """`dial` makes a wire (OSError or TimeoutError when it cannot). `room`: connections of the cluster there may be; who is
+    asked to `make_room` when there is none. `context`: what a wire must have been made with to be kept (None: any).
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Pool:
         room: Gate | None = None,
         pending: Gate | None = None,
         make_room: Callable[[], None] | None = None,
+        context: Callable[[], ssl.SSLContext | None] | None = None,
     ) -> None:
         self.open = 0
         self._state = state
@@ -57,6 +61,8 @@ class Pool:
         self._room = room or Gate(0)
         self._pending = pending or Gate(0)
         self._make_room = make_room
+        self._context_now = context
+        self._context: ssl.SSLContext | None = None
         self._idle: list[ClientConnection] = []
         self._waiters: dict[Waiter, None] = {}
         self._dialling = 0
@@ -106,12 +112,12 @@ class Pool:
 
     def look(self, now: float) -> None:
         """Close what was idle for too long, or proves who we are by a leaf that has been replaced."""
+        if self._context_now is not None:
+            self._context = self._context_now()
         while self._idle and now - self._idle[0].idle_since >= self._idle_s:
             self._leave_idle(0)
-        if any(not self._current(connection) for connection in self._idle):
-            for position in reversed(range(len(self._idle))):
-                if not self._current(self._idle[position]):
-                    self._leave_idle(position)
+        for connection in [each for each in self._idle if not self._current(each)]:
+            self._leave_idle(self._idle.index(connection))
 
     def retire(self) -> None:
         """Nobody will ask again: idle connections end now, those at work when they have done it."""
@@ -146,9 +152,8 @@ class Pool:
             self._make_room()
 
     def _current(self, connection: ClientConnection) -> bool:
-        credentials = self._state.credentials
         wire = connection.wire
-        return not isinstance(wire, TlsWire) or credentials is None or wire.context is credentials.client
+        return self._context is None or not isinstance(wire, TlsWire) or wire.context is self._context
 
     def _room_wanted(self) -> bool:
         """Whether another pool of the cluster waits for room."""

@@ -216,7 +216,7 @@ class HttpRig(Rig):
             spiffe_id=str(self.ca.identity("api")),
             protocol="http",
             routes=routes,
-            clusters={name: Cluster(name=name, targets=(name,), **more) for name in clusters},
+            clusters={name: Cluster(**{"name": name, "targets": (name,), **more}) for name in clusters},
         )
         snapshot = client_snapshot(self.ca, "web", "api", port, [])
         self.agent.publish(msgspec.structs.replace(snapshot, upstreams=(upstream,), targets=targets))

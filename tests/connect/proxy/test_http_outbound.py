@@ -505,3 +505,70 @@ def test_requests_go_on_while_leaves_are_renewed_and_connections_with_them(tmp_p
             client.close()
 
     uvloop.run(run())
+
+
+def test_a_cluster_fails_over_to_its_next_target_whose_identity_is_another(tmp_path):
+    async def run():
+        async with HttpRig(tmp_path) as rig:
+            other = await HttpApp("other").start()
+            clusters = {"api": [free_port()], "v2": [await rig.serve_http("v2", app=other)]}
+            port = await rig.routed((to("api"),), clusters, targets=("api", "v2"))
+            client = await Client.open(port)
+            for _ in range(10):
+                assert (await client.ask(method="POST", body=b"x")).body == b"other / 1"
+            client.close()
+            other.close()
+
+    uvloop.run(run())
+
+
+def test_an_upstream_that_is_taken_away_lets_its_requests_end(tmp_path):
+    async def run():
+        gate = asyncio.Event()
+
+        async def script(head, reader, writer):
+            await gate.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        async with HttpRig(tmp_path) as rig:
+            port = await rig.pair_http()
+            idle, busy = await Client.open(port), await Client.open(port)
+            assert (await idle.ask()).status == 200
+            rig.http.script = script
+            busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(lambda: len(rig.http.heads) == 2, "in work")
+            rig.agent.publish(msgspec.structs.replace(rig.agent.snapshots["web-proxy"], upstreams=()))
+            assert await idle.ended() == b""
+            gate.set()
+            assert (await busy.answer()).body == b"ok"
+            assert await busy.ended() == b""
+            web = rig.proxies["web"].state
+            await until(lambda: not web.http.served and not web.http.pools, "nothing is left")
+            await until(lambda: web.connections.inside == 0, "and counted so")
+            for client in (idle, busy):
+                client.close()
+
+    uvloop.run(run())
+
+
+def test_observers_are_told_of_each_request_without_its_query(tmp_path):
+    async def run():
+        async with HttpRig(tmp_path) as rig:
+            client = await Client.open(await rig.pair_http())
+            seen = {name: [] for name in rig.proxies}
+            for name, proxy in rig.proxies.items():
+                proxy.state.observers.add(seen[name].append)
+            trace = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+            await client.ask("/a?secret=1", "POST", trace + "x-request-id: r-1\r\n", b"abc")
+            await until(lambda: seen["web"] and seen["api"], "told")
+            (web,), (api,) = seen["web"], seen["api"]
+            assert (web.direction, web.source, web.destination) == ("outbound", "web", "api")
+            assert (api.direction, api.source, api.destination) == ("inbound", "web", "api")
+            for record in (web, api):
+                assert (record.method, record.path, record.status, record.reason) == ("POST", "/a", 200, "")
+                assert (record.received_bytes, record.sent_bytes) == (3, len("app /a?secret=1 3"))
+                assert (record.request_id, record.trace_id) == ("r-1", "0af7651916cd43dd8448eb211c80319c")
+            assert web.endpoint == "n1/api-0"
+            client.close()
+
+    uvloop.run(run())
