@@ -46,6 +46,8 @@ class _Running(msgspec.Struct):
     source: str
     task: asyncio.Task[None] | None = None
     timer: TtlTimer | None = None
+    aliased: tuple[object, ...] = ()
+    """What an alias was last computed of."""
 
 
 class CheckScheduler:
@@ -178,17 +180,23 @@ class CheckScheduler:
         return bool(definition.alias_node) and definition.alias_node.lower() != self._local.node.node.lower()
 
     def _update_aliases(self) -> None:
-        """Each change of the local state computes the local aliases anew; their own changes lead here again until all rest.
-        Two aliases of each other rest too: their bounded outputs cannot grow for ever.
+        """Each change of the local state computes anew the local aliases of what changed; their own changes lead here again
+        until all rest. Two aliases of each other rest too: their bounded outputs cannot grow for ever.
         """
-        checks = [entry.check for entry in self._local.checks.values()]
+        of_node = [entry.check for entry in self._local.checks_of("")]
         for check_id, running in list(self._running.items()):
             definition = running.definition
             if definition.type != "alias" or self._is_remote(definition):
                 continue
             service_id = definition.alias_service
+            checks = [*of_node, *(entry.check for entry in self._local.checks_of(service_id) if service_id)]
             found = not service_id or service_id in self._local.services
-            self._report_outcome(check_id, alias_outcome(checks, check_id, service_id, found, self._local.node.node))
+            own, veto = self._local.checks.get(check_id), self._veto(definition.service_id)
+            aliased = (*checks, found, self._local.node.node, own, veto)
+            if aliased != running.aliased:
+                running.aliased = aliased
+                outcome = alias_outcome(checks, check_id, service_id, found, self._local.node.node)
+                self._report_outcome(check_id, outcome)
 
     # --- reporting
 

@@ -7,7 +7,7 @@ agent's range, and two checks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
@@ -123,3 +123,10 @@ def choose_port(
         f"none left in the configured sidecar port range ({span}) for {sidecar}; "
         "widen ports.sidecar_min_port and ports.sidecar_max_port, or give the sidecar_service a port"
     )
+
+
+def explicit_ports(services: Iterable[ServiceDefinition]) -> Iterator[int]:
+    """The ports that the definitions name themselves: no sidecar is given one of them."""
+    for service in services:
+        sidecar = service.connect.sidecar_service if service.connect else None
+        yield from (port for port in (service.port, sidecar.port if sidecar else 0) if port)

@@ -7,7 +7,7 @@ What is registered over the API is durable before the method returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Final
@@ -27,8 +27,9 @@ from chowk.agent.local.entries import (
     service_record,
 )
 from chowk.agent.local.health import KeptHealth
+from chowk.agent.local.ports import SidecarPortBook
 from chowk.agent.local.registrations import Registrations
-from chowk.agent.local.sidecar import choose_port, expand_sidecar, sidecar_id
+from chowk.agent.local.sidecar import expand_sidecar, explicit_ports, sidecar_id
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
 from chowk.core.errors import InternalError, InvalidRequest, NotFound
 from chowk.core.records.check import NODE_MAINTENANCE_ID, SERVICE_MAINTENANCE_PREFIX, STATUSES, is_maintenance
@@ -56,7 +57,7 @@ class LocalState:
     ) -> None:
         self.node = node
         self._registrations = registrations
-        self._ports = sidecar_ports
+        self._ports = SidecarPortBook(registrations, sidecar_ports, is_taken)
         self._services: dict[str, LocalService] = {}
         self._checks: dict[str, LocalCheck] = {}
         self._checks_by_service: dict[str, dict[str, None]] = {}
@@ -65,8 +66,6 @@ class LocalState:
         self._changed = False
         self._loaded = False
         self._reserved: frozenset[int] = frozenset()
-        self._is_taken = is_taken
-        self._remembered = registrations.sidecar_ports() if registrations else {}
         self._health = KeptHealth(registrations, clock)
         self.services: Mapping[str, LocalService] = MappingProxyType(self._services)
         """By service id; a live view."""
@@ -115,6 +114,10 @@ class LocalState:
             self._remove_service(service_id)
 
     # --- checks
+
+    def checks_of(self, service_id: str) -> list[LocalCheck]:
+        """The checks of one service; of "" those of the node."""
+        return [self._checks[check_id] for check_id in self._checks_by_service.get(service_id, ())]
 
     def register_check(self, definition: CheckDefinition, source: str) -> None:
         """Add or replace a check; one that was there keeps its health. InvalidRequest: no name, or no such service."""
@@ -178,7 +181,7 @@ class LocalState:
         cannot be registered is logged and passed over.
         """
         with self._change():
-            self._reserved = frozenset(_explicit_ports(services))
+            self._reserved = frozenset(explicit_ports(services))
             placed = {definition.id or definition.name for definition in services}
             for service_id in [key for key, entry in self._services.items() if entry.source == FILE]:
                 entry = self._services.get(service_id)
@@ -262,7 +265,7 @@ class LocalState:
         used |= {definition.port}
         asked = definition.connect.sidecar_service if definition.connect else None
         port = asked.port if asked else 0
-        port = port or choose_port(self._ports, self._remembered, used, name, self._is_taken)
+        port = port or self._ports.choose(name, used)
         return expand_sidecar(definition, port, self.node.address)
 
     def _admit(self, definition: ServiceDefinition, sidecar: ServiceDefinition | None) -> None:
@@ -289,7 +292,7 @@ class LocalState:
         self._place_one(definition, source, "", replace)
         if sidecar is not None:
             self._place_one(sidecar, source, service_id, True)
-            self._remember_port(sidecar)
+            self._ports.note(sidecar.id, sidecar.port)
 
     def _place_one(self, definition: ServiceDefinition, source: str, parent: str, replace: bool) -> None:
         service = service_record(definition)
@@ -299,12 +302,12 @@ class LocalState:
         checks = service_checks(definition)
         if replace:
             wanted = {check.id for check in checks}
-            for old in self._checks_of(service.id):
+            for old in self.checks_of(service.id):
                 if old.definition.id not in wanted and not is_maintenance(old.definition.id):
                     self._remove_check(old.definition.id)
         for check in checks:
             self._place_check(check, source)
-        for other in self._checks_of(service.id):
+        for other in self.checks_of(service.id):
             named = msgspec.structs.replace(other.check, service_name=service.service, service_tags=service.tags)
             self._set_check(msgspec.structs.replace(other, check=named))
 
@@ -331,7 +334,7 @@ class LocalState:
     def _remove_service(self, service_id: str) -> None:
         self._changed = True
         self._services.pop(service_id, None)
-        for check in self._checks_of(service_id):
+        for check in self.checks_of(service_id):
             self._remove_check(check.definition.id)
         for sidecar in [key for key, entry in self._services.items() if entry.parent == service_id]:
             self._remove_service(sidecar)
@@ -347,21 +350,11 @@ class LocalState:
             if not siblings:
                 self._checks_by_service.pop(entry.definition.service_id, None)
 
-    def _checks_of(self, service_id: str) -> list[LocalCheck]:
-        return [self._checks[check_id] for check_id in self._checks_by_service.get(service_id, ())]
-
     def _known_check(self, check_id: str) -> LocalCheck:
         entry = self._checks.get(check_id)
         if entry is None:
             raise NotFound(f'Unknown check ID "{check_id}". Ensure that the check ID is passed, not the check name.')
         return entry
-
-    def _remember_port(self, sidecar: ServiceDefinition) -> None:
-        if sidecar.port not in self._ports or self._remembered.get(sidecar.id) == sidecar.port:
-            return
-        self._remembered = {key: port for key, port in self._remembered.items() if port != sidecar.port}
-        self._remembered[sidecar.id] = sidecar.port
-        self._keep(lambda kept: kept.save_sidecar_ports(self._remembered))
 
     def _keep(self, write: Callable[[Registrations], None]) -> None:
         if self._registrations is None:
@@ -379,6 +372,8 @@ class LocalState:
             yield
         finally:
             self._depth -= 1
+            if not self._depth:
+                self._ports.save()
             if not self._depth and self._changed:
                 self._changed = False
                 for callback in list(self._callbacks):
@@ -391,9 +386,3 @@ def _passing_over(what: str, name: str, where: str) -> Iterator[None]:
         yield
     except (InvalidRequest, InternalError) as error:
         log.error(f"a {what} cannot be registered", id=name, where=where, error=str(error))
-
-
-def _explicit_ports(services: Iterable[ServiceDefinition]) -> Iterator[int]:
-    for service in services:
-        sidecar = service.connect.sidecar_service if service.connect else None
-        yield from (port for port in (service.port, sidecar.port if sidecar else 0) if port)

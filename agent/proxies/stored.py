@@ -25,7 +25,7 @@ log = structlog.get_logger("chowk.proxies")
 FOLDER: Final = "mesh"
 KIND: Final = "snapshot-1"
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
-DELAY_S: Final = 1.0
+DELAY_S: Final = 3.0
 SPACING_S: Final = 30.0
 """In a storm of changes the file is this old at most; addresses that moved since are found dead by the sidecar."""
 
