@@ -111,8 +111,8 @@ PASSIVE = Schema(
         Key("interval", Duration(), "Between analyses of the instances", "10s"),
         Key("max_failures", Whole(), "Failures before an instance is left out", "5"),
         Key("enforcing_consecutive_5xx", Whole(maximum=100), "Percent of the times that it is left out", "100"),
-        Key("base_ejection_time", Duration(), "How long an instance is left out", "30s"),
-        Key("max_ejection_percent", Whole(maximum=100), "Instances left out at once, percent", "10"),
+        Key("base_ejection_time", Duration(), "How long an instance is left out", "5s"),
+        Key("max_ejection_percent", Whole(maximum=100), "Instances left out at once, percent", "50"),
     ),
 )
 PROTOCOL = Text(choices=("", "tcp", "http", "http2", "grpc"))
