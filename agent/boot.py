@@ -113,7 +113,15 @@ class Agent:
         )
         stored = StoredSnapshots(self._folder.data_dir, self._clock, keeps_leaves=config.connect.keep_leaves)
         self.proxies = ProxySupervisor(
-            lambda: self.config, self.local, self.views, self.client, run_dir, stored, self._clock, self.checks.hasten
+            lambda: self.config,
+            self.local,
+            self.views,
+            self.client,
+            run_dir,
+            stored,
+            self._folder.data_dir,
+            self._clock,
+            self.checks.hasten,
         )
         self.leaves = LeafCache(self.client, self._clock, config.node_name)
         await self._start_listeners()

@@ -230,6 +230,17 @@ class InboundSnapshot(Part, frozen=True, kw_only=True):
     permissive: bool = False
 
 
+class Bypass(Part, frozen=True, kw_only=True):
+    """Connections to `service` are let through until `expires_s` (Unix seconds): intentions do not deny them, and the dates
+    of certificates do not count. Who connects is still proven.
+    """
+
+    service: str
+    expires_s: float
+    reason: str = ""
+    by: str = ""
+
+
 class ProxySnapshot(Part, frozen=True, kw_only=True):
     """Everything of one proxy. `version` grows with each change; `service` is the identity its leaf proves.
 
@@ -250,6 +261,8 @@ class ProxySnapshot(Part, frozen=True, kw_only=True):
     targets: dict[str, Target] = {}
     """By id: what the clusters of all upstreams name."""
     access_logs: AccessLogs = AccessLogs()
+    bypasses: tuple[Bypass, ...] = ()
+    """Of `service` and of the services it calls."""
 
 
 class SpiffeService(Part, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chowk.agent.api.agent_bypass import BypassBody
 from chowk.agent.api.agent_checks import CheckUpdate
 from chowk.agent.api.agent_connect import AuthorizeBody
 from chowk.agent.api.agent_records import AgentService
@@ -100,6 +101,9 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "GET /v1/agent/host": Operation(JsonObject),
     "GET /v1/agent/metrics": Operation(JsonObject, ("format",), text="text/plain"),
     "GET /v1/agent/metrics/certificates": Operation(Any),
+    "GET /v1/agent/bypass": Operation(list[JsonObject], other=(404,)),
+    "PUT /v1/agent/bypass": Operation(JsonObject, body=BypassBody, other=(404,)),
+    "DELETE /v1/agent/bypass/{service}": Operation(bool, ("by",), other=(404,)),
     "GET /v1/agent/tap": Operation(
         Bytes, ("service", "direction", "peer", "method", "path", "status", "rate", "for"), other=(404, 429)
     ),

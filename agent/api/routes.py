@@ -6,6 +6,7 @@ from typing import Final
 
 from chowk.agent.api import (
     acl,
+    agent_bypass,
     agent_certificates,
     agent_checks,
     agent_cluster,
@@ -48,6 +49,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *agent_monitor.ROUTES,
     *agent_cluster.ROUTES,
     *agent_connect.ROUTES,
+    *agent_bypass.ROUTES,
     *agent_traffic.ROUTES,
     *catalog.ROUTES,
     *registration.ROUTES,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from chowk.agent.commands import connect_bypass
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, Unreachable, path_of
 from chowk.agent.commands.command import Failure, Group, flag
@@ -18,6 +19,7 @@ PROXY_KIND = "connect-proxy"
 
 command = Group("connect", help="The mesh: run a sidecar proxy, look after the certificate authority.")
 command.add_command(ca)
+connect_bypass.add_to(command)
 
 
 @command.command(

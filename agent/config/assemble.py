@@ -188,7 +188,7 @@ def _connect(whole: Decoded, problems: Problems) -> ConnectConfig:
         problems.add(block.at("ca_config"), "connect.ca_config: expected a block: { … }")
         config = {}
     return ConnectConfig(
-        **block.pick(enabled="enabled", launch="launch", keep_leaves="keep_leaves"),
+        **block.pick(enabled="enabled", launch="launch", keep_leaves="keep_leaves", allow_bypass="allow_bypass"),
         ca_provider=block.get("ca_provider") or "consul",
         ca_config=config,
     )

@@ -18,7 +18,7 @@ from chowk.agent.config.problems import Problems
 from chowk.agent.config.schema import plain_name
 from chowk.agent.config.service_rules import meta_problems
 from chowk.agent.config.tree import Node, ObjectNode, Scalar, from_plain
-from chowk.connect.entries import faults
+from chowk.connect.entries import faults, times
 from chowk.connect.entries.check import COMPLAINTS_MAX, complaints
 from chowk.connect.intentions.validation import METHODS, regex_fault
 from chowk.core.definitions import Position
@@ -94,7 +94,7 @@ def _entry(kind: str, tree: ObjectNode, reading: Reading, now: float | None, for
         entry = faults.forced(entry)
     for complaint in islice(complaints(entry), COMPLAINTS_MAX):
         note(complaint, decoded, problems)
-    for complaint in faults.check_times(entry, now) if now is not None else ():
+    for complaint in times.check_times(entry, now) if now is not None else ():
         note(complaint, decoded, problems)
     if isinstance(entry, ServiceRouter):
         _warn_unreachable(entry, decoded, problems)

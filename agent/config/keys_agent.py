@@ -150,6 +150,7 @@ CONNECT = Schema(
         Key("ca_config", Anything(), CA_CONFIG_DOC, "{}"),
         Key("launch", Flag(), "The agent starts its services' sidecars", "true"),
         Key("keep_leaves", Flag(), KEEP_LEAVES_DOC, "true"),
+        Key("allow_bypass", Flag(), "Whether bypasses (break glass) are honoured and taken on this host", "true"),
         Key("enable_mesh_gateway_wan_federation", Flag(), "Of gateways", "false", always=False),
         Key("enable_serverless_plugin", Flag(), "Of Consul's lambda support", "false", always=False),
     ),

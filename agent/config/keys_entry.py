@@ -140,6 +140,16 @@ SERVICE_RESOLVER = Schema("service-resolver", (SERVICE, *RESOLVER, *_COMMON))
 SERVICE_ROUTER = Schema("service-router", (SERVICE, ROUTES, *_COMMON))
 SERVICE_SPLITTER = Schema("service-splitter", (SERVICE, *SPLITS, *_COMMON))
 MESH_ENTRY = Schema("mesh", (Key("name", Text(choices=("", "mesh")), "Only `mesh`", '"mesh"'), *MESH, *_COMMON))
+SERVICE_BYPASS = Schema(
+    "service-bypass",
+    (
+        SERVICE,
+        Key("expires", Text(), "When it lapses (RFC 3339), at most 24h away; it must be given"),
+        Key("reason", Text(), "Why; it must be given"),
+        Key("by", Text(), "Who asked for it", '""'),
+        *_COMMON,
+    ),
+)
 ENTRIES: dict[str, Schema] = {
     schema.name: schema
     for schema in (
@@ -150,6 +160,7 @@ ENTRIES: dict[str, Schema] = {
         SERVICE_ROUTER,
         SERVICE_SPLITTER,
         MESH_ENTRY,
+        SERVICE_BYPASS,
     )
 }
 CONSUL_KINDS = (

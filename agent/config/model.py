@@ -130,6 +130,7 @@ class ConnectConfig(Section, frozen=True, kw_only=True):
     ca_config: dict[str, Any] = msgspec.field(default_factory=dict)
     launch: bool = True
     keep_leaves: bool = True
+    allow_bypass: bool = True
 
 
 class ChecksConfig(Section, frozen=True, kw_only=True):

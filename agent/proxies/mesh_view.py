@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from chowk.agent.proxies.bypasses import HostBypasses
 from chowk.agent.proxies.snapshots import dialable
 from chowk.agent.views.views import View, Views
 from chowk.connect.chain.compile import ChainError, compile_chain, default_chain
@@ -30,8 +31,9 @@ ENDPOINT_SETS_MAX: Final = 4096
 class MeshView:
     """Follows the kinds of entries that shape chains."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, bypasses: HostBypasses) -> None:
         self.views = views
+        self.bypasses = bypasses
         self.sources = 0
         """How many sidecars' sources ask."""
         self._entries: tuple[tuple[int, ...], ChainEntries] | None = None

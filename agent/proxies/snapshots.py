@@ -10,6 +10,7 @@ import msgspec
 from chowk.connect.chain.entries import ChainEntries
 from chowk.connect.chain.routes import clusters_of, routes_of
 from chowk.connect.snapshot import (
+    Bypass,
     Endpoint,
     InboundSnapshot,
     Limits,
@@ -43,6 +44,7 @@ class MeshFacts(msgspec.Struct, frozen=True, kw_only=True):
     chains: Mapping[tuple[str, str], CompiledChain]
     endpoints: Mapping[str, tuple[Endpoint, ...]]
     default_allow: bool
+    bypasses: tuple[Bypass, ...] = ()
 
 
 def build_snapshot(service: NodeService, node: Node, facts: MeshFacts, version: int) -> ProxySnapshot:
@@ -67,7 +69,16 @@ def build_snapshot(service: NodeService, node: Node, facts: MeshFacts, version: 
         default_allow=facts.default_allow,
         targets=_targets(chains, facts),
         access_logs=facts.entries.proxies.access_logs,
+        bypasses=bypasses_of(service, chains, facts.bypasses),
     )
+
+
+def bypasses_of(
+    service: NodeService, chains: Iterable[CompiledChain], bypasses: Iterable[Bypass]
+) -> tuple[Bypass, ...]:
+    """Those of the proxy's own service and of the services that it calls."""
+    reached = {target.service for chain in chains for target in chain.targets.values()}
+    return tuple(each for each in bypasses if each.service in reached | {service.proxy.destination_service_name})
 
 
 def chain_key(upstream: Upstream, node: Node) -> tuple[str, str]:

@@ -18,7 +18,8 @@ from chowk.agent.proxies.restored import fit
 from chowk.agent.proxies.snapshots import MeshFacts, build_snapshot, chain_key
 from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.agent.views.views import View
-from chowk.connect.snapshot import Endpoint, ProxySnapshot
+from chowk.connect.entries.faults import moment
+from chowk.connect.snapshot import Bypass, Endpoint, ProxySnapshot
 from chowk.core.errors import ChowkError
 from chowk.core.events import CONNECT, INTENTIONS, ROOTS, IntentionItem, RootsItem, Topic
 from chowk.core.records.ca import CARoots
@@ -99,11 +100,12 @@ class SnapshotSource:
     ) -> ProxySnapshot | None:
         """The newest snapshot once it is newer than `version`; None once `stop_asked` says so (`wake` makes it ask).
 
-        A proxy that `serves` by a snapshot it has is told nothing from the disk.
+        A proxy that `serves` by a snapshot it has is told nothing from the disk, unless a bypass of this host is in it.
         """
         while not stop_asked():
             snapshot = self.snapshot
-            if snapshot is not None and snapshot.version > version and not (self.restored and serves):
+            held_back = self.restored and serves and not (snapshot is not None and snapshot.bypasses)
+            if snapshot is not None and snapshot.version > version and not held_back:
                 return snapshot
             published = self._published
             await published.wait()
@@ -116,6 +118,7 @@ class SnapshotSource:
 
     async def _run(self) -> None:
         self._mesh.sources += 1
+        unsubscribe = self._mesh.bypasses.on_change(self._changed.set)
         try:
             while True:
                 self._changed.clear()
@@ -128,12 +131,14 @@ class SnapshotSource:
                     if self._changed.is_set():
                         continue
                 self._restore()
+                self._bypass_restored()
                 try:
                     async with asyncio.timeout(None if self._ready() else RETRY_S):
                         await self._changed.wait()
                 except TimeoutError:
                     continue
         finally:
+            unsubscribe()
             self._mesh.sources -= 1
 
     @property
@@ -223,6 +228,16 @@ class SnapshotSource:
             log.warning("no server answers: a sidecar serves by its last snapshot", proxy=self._service.id)
             self._show(snapshot, restored=True)
 
+    def _bypass_restored(self) -> None:
+        """What is served from the disk follows the bypasses of this host too: then nobody else can be asked."""
+        if self.snapshot is None or not self.restored:
+            return
+        reached = {target.service for target in self.snapshot.targets.values()} | {self.snapshot.service}
+        wanted = tuple(each for each in self._mesh.bypasses.active() if each.service in reached)
+        if wanted != self.snapshot.bypasses:
+            version = max(int(self._clock.wall() * 1000), self.snapshot.version + 1)
+            self._show(msgspec.structs.replace(self.snapshot, version=version, bypasses=wanted), restored=True)
+
     def _show(self, snapshot: ProxySnapshot, *, restored: bool) -> None:
         self.snapshot, self.restored = snapshot, restored
         self.wake()
@@ -242,7 +257,18 @@ class SnapshotSource:
             chains=chains,
             endpoints=self._endpoints(chains),
             default_allow=self._default_allow,
+            bypasses=self._bypasses(),
         )
+
+    def _bypasses(self) -> tuple[Bypass, ...]:
+        """Those of the whole cluster, then those of this host: of one service the one that lasts longer."""
+        found = {each.service: each for each in self._mesh.bypasses.active()}
+        if self._mesh.bypasses.allowed:
+            for name, entry in self._mesh.entries().bypasses.items():
+                ends = moment(entry.expires)
+                if ends is not None and (name not in found or found[name].expires_s < ends):
+                    found[name] = Bypass(service=name, expires_s=ends, reason=entry.reason, by=entry.by)
+        return tuple(found[name] for name in sorted(found))
 
     def _endpoints(self, chains: dict[tuple[str, str], CompiledChain]) -> dict[str, tuple[Endpoint, ...]]:
         found = {}

@@ -18,6 +18,7 @@ import structlog
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.config.model import AgentConfig
 from chowk.agent.local.state import LocalState
+from chowk.agent.proxies.bypasses import HostBypasses
 from chowk.agent.proxies.control import ControlService
 from chowk.agent.proxies.launching import Launching
 from chowk.agent.proxies.mesh_view import MeshView
@@ -80,12 +81,14 @@ class ProxySupervisor:
         client: ServerClient,
         run_dir: Path,
         stored: StoredSnapshots,
+        data_dir: Path | None,
         clock: Clock,
         on_listening: Callable[[str], None] = lambda _proxy_id: None,
     ) -> None:
         self._config = config
         self._local = local
-        self._mesh = MeshView(views)
+        self.bypasses = HostBypasses(data_dir, clock, allowed=config().connect.allow_bypass)
+        self._mesh = MeshView(views, self.bypasses)
         self._stored = stored
         self._clock = clock
         self.control_socket = run_dir / CONTROL_SOCKET

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from chowk.core.durations import parse_duration
+from chowk.core.records.bypass import ServiceBypass
 from chowk.core.records.config_entry import AnyConfigEntry, ProxyDefaults, ServiceDefaults
 from chowk.core.records.mesh import Mesh
 from chowk.core.records.resolver import ServiceResolver
@@ -22,8 +23,9 @@ KINDS: Final = (
     ServiceRouter.kind,
     ServiceSplitter.kind,
     Mesh.kind,
+    ServiceBypass.kind,
 )
-"""The kinds that shape chains."""
+"""The kinds that shape what proxies do."""
 PROTOCOL: Final = "tcp"
 L7_PROTOCOLS: Final = frozenset({"http", "http2", "grpc"})
 
@@ -38,6 +40,7 @@ class ChainEntries:
         self.splitters: dict[str, ServiceSplitter] = {}
         self.proxies = ProxyDefaults()
         self.mesh = Mesh()
+        self.bypasses: dict[str, ServiceBypass] = {}
         for entry in entries:
             match entry:
                 case ServiceDefaults():
@@ -50,6 +53,8 @@ class ChainEntries:
                     self.splitters[entry.name] = entry
                 case ProxyDefaults():
                     self.proxies = entry
+                case ServiceBypass():
+                    self.bypasses[entry.name] = entry
                 case Mesh():
                     self.mesh = entry
                 case _:

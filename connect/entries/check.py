@@ -9,10 +9,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from chowk.connect.entries import defaults, mesh, parts, resolver, router, splitter
+from chowk.connect.entries import bypass, defaults, mesh, parts, resolver, router, splitter
 from chowk.connect.entries.complaint import Complaint, Complaints, MapKey
 from chowk.connect.intentions import validation
 from chowk.core.errors import InvalidRequest
+from chowk.core.records.bypass import ServiceBypass
 from chowk.core.records.config_entry import AnyConfigEntry, ProxyDefaults, ServiceDefaults, ServiceIntentions
 from chowk.core.records.intention import ANY
 from chowk.core.records.mesh import Mesh
@@ -49,6 +50,9 @@ def complaints(entry: AnyConfigEntry) -> Complaints:
             yield from splitter.check(entry)
         case Mesh():
             yield from mesh.check(entry)
+        case ServiceBypass():
+            yield from _named(entry)
+            yield from bypass.check(entry)
 
 
 def check_entry(entry: AnyConfigEntry) -> None:

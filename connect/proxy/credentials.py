@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,6 +19,8 @@ from chowk.connect.proxy.renewal import HeldLeaf
 from chowk.core.records.ca import CARoots
 
 _GROUP: Final = "prime256v1"
+_NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h; Python has no name for it."""
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,14 +29,21 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     leaf: HeldLeaf
     server: ssl.SSLContext
     client: ssl.SSLContext
+    lenient: Callable[[], Credentials] | None = None
+    """The same, for who is reached by a bypass: the dates of certificates count for nothing. None where it is that."""
 
     def valid(self, now_s: float) -> bool:
         """Whether the leaf proves anything at `now_s` (Unix seconds)."""
         return self.leaf.valid_from_s <= now_s < self.leaf.valid_until_s
 
 
-def make_credentials(leaf: HeldLeaf, cert_pem: str, key_pem: bytes, roots: CARoots) -> Credentials:
-    """Contexts for both roles. ssl.SSLError or ValueError when leaf, key or roots cannot be used."""
+def make_credentials(
+    leaf: HeldLeaf, cert_pem: str, key_pem: bytes, roots: CARoots, *, any_time: bool = False
+) -> Credentials:
+    """Contexts for both roles; with `any_time`, certificates that have ended, or not begun, are good too.
+
+    ssl.SSLError or ValueError when leaf, key or roots cannot be used.
+    """
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
@@ -48,7 +59,10 @@ def make_credentials(leaf: HeldLeaf, cert_pem: str, key_pem: bytes, roots: CARoo
         context.set_ecdh_curve(_GROUP)
         context.load_verify_locations(cadata=authorities)
         _load_chain(context, chain)
-    return Credentials(leaf=leaf, server=server, client=client)
+        if any_time:
+            context.verify_flags |= _NO_CHECK_TIME
+    lenient = None if any_time else partial(make_credentials, leaf, cert_pem, key_pem, roots, any_time=True)
+    return Credentials(leaf=leaf, server=server, client=client, lenient=lenient)
 
 
 def _load_chain(context: ssl.SSLContext, chain_pem: bytes) -> None:

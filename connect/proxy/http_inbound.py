@@ -137,7 +137,7 @@ class HttpInbound:
         decision = policy.decide(request)
         if decision.allowed:
             return None
-        verdict = waive(snapshot, decision.reason)
+        verdict = waive(snapshot, decision.reason, self.state.clock.wall())
         peer = self.state.edges.peer(INBOUND, source)
         if verdict.allowed:
             peer.permitted += 1

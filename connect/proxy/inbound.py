@@ -14,6 +14,7 @@ import structlog
 
 from chowk.connect.ca.verification import IdentityError
 from chowk.connect.limits.gate import Gate
+from chowk.connect.limits.rates import RateLimiter
 from chowk.connect.proxy.application import dial_application
 from chowk.connect.proxy.http_inbound import HTTP, HttpInbound
 from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
@@ -24,6 +25,7 @@ from chowk.connect.proxy.verdict import judge_connection
 from chowk.connect.proxy.wires import TlsWire
 from chowk.connect.snapshot import InboundSnapshot, ProxySnapshot, SpiffeService
 from chowk.connect.stats.edges import INBOUND
+from chowk.core.records.traffic import RateLimits
 
 log = structlog.get_logger("chowk.proxy")
 SILENT_MAX: Final = 512
@@ -73,6 +75,7 @@ class Inbound:
         self.tally = Tally()
         self.denied_total = 0
         self._room = Gate(0)
+        self._rates = RateLimiter(RateLimits(), 0.0)
         self._silent: dict[InboundLink, None] = {}
         self._sources: dict[Pipe, str] = {}
         self.http = HttpInbound(state, self.tally)
@@ -92,6 +95,9 @@ class Inbound:
     def follow(self, snapshot: ProxySnapshot) -> None:
         """A newer snapshot: connections that its intentions do not allow end now."""
         self.http.follow(snapshot)
+        inbound = snapshot.inbound
+        if inbound is not None and inbound.rate_limits != self._rates.limits:
+            self._rates = RateLimiter(inbound.rate_limits, self.state.clock.now())
         verdicts: dict[str, bool] = {}
         for pipe, source in list(self._sources.items()):
             if source not in verdicts:
@@ -105,7 +111,7 @@ class Inbound:
     def accepted(self, link: InboundLink) -> None:
         """It may stay if there is room and we can prove who we are; else it counts as a failed handshake."""
         state = self.state
-        if state.usable_credentials() is None:
+        if state.usable_credentials(self._service) is None:
             link.reset()
             return
         if not state.connections.enter():
@@ -129,7 +135,7 @@ class Inbound:
     def begin(self, link: InboundLink) -> bool:
         """First bytes came. False when no handshake can be begun now."""
         self._silent.pop(link, None)
-        credentials = self.state.usable_credentials()
+        credentials = self.state.usable_credentials(self._service)
         if credentials is None or not self.state.handshakes.enter():
             link.fail("no valid leaf" if credentials is None else "too many handshakes at once")
             return False
@@ -165,6 +171,11 @@ class Inbound:
                 return
         elif inbound is not None:
             source = self._source_of(link)
+            if source is not None and not self._rate_kept(source):
+                link.end_sending()  # a proper end: nothing is wrong with this instance, so no caller should eject it
+                self._forget(link)
+                link.close()
+                return
             if source is not None:
                 self.state.tasks.spawn(self._join(link, source, inbound), f"inbound from {source}")
                 return
@@ -176,7 +187,12 @@ class Inbound:
         if snapshot is None:
             return None
         try:
-            return self.state.peers.identify(link.peer_leaf, snapshot.roots.trust_domain, self.state.clock.wall())
+            return self.state.peers.identify(
+                link.peer_leaf,
+                snapshot.roots.trust_domain,
+                self.state.clock.wall(),
+                any_time=self.state.bypassed(snapshot.service),
+            )
         except IdentityError as error:
             self.state.handshake_failures += 1
             self.state.warn("inbound peer refused", reason=str(error))
@@ -188,7 +204,7 @@ class Inbound:
         identity = self._identity_of(link)
         if snapshot is None or identity is None:
             return None
-        verdict = judge_connection(snapshot, identity.service)
+        verdict = judge_connection(snapshot, identity.service, self.state.clock.wall())
         peer = self.state.edges.peer(INBOUND, identity.service)
         if not verdict.allowed:
             self.denied_total += 1
@@ -202,6 +218,13 @@ class Inbound:
                 "intentions would deny", source=identity.service, destination=snapshot.service, waived=verdict.waived
             )
         return identity.service
+
+    def _rate_kept(self, source: str) -> bool:
+        """Whether one more connection of `source` is within the rates; of TCP each connection counts as a request."""
+        exceeded = self._rates.ask(self.state.clock.now(), source)
+        if exceeded is not None:
+            self.state.warn("connections exceed a rate limit", source=source, limit=exceeded.what)
+        return exceeded is None
 
     async def _join(self, link: InboundLink, source: str, inbound: InboundSnapshot) -> None:
         joined = False
@@ -224,7 +247,11 @@ class Inbound:
                 link.reset()
 
     def _allowed(self, source: str) -> bool:
-        return judge_connection(self.state.snapshot, source).allowed
+        return judge_connection(self.state.snapshot, source, self.state.clock.wall()).allowed
+
+    @property
+    def _service(self) -> str:
+        return self.state.snapshot.service if self.state.snapshot is not None else ""
 
     def _handshake_over(self, link: InboundLink) -> None:
         self._silent.pop(link, None)

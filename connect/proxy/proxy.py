@@ -20,7 +20,7 @@ from chowk.connect.proxy.listener import Listener, Place
 from chowk.connect.proxy.state import ProxySettings, ProxyState
 from chowk.connect.proxy.taps import Taps
 from chowk.connect.proxy.upstream import Upstream
-from chowk.connect.snapshot import ProxySnapshot, UpstreamSnapshot
+from chowk.connect.snapshot import Bypass, ProxySnapshot, UpstreamSnapshot
 from chowk.core.errors import ChowkError
 from chowk.core.runtime.clock import Clock
 
@@ -30,6 +30,7 @@ SWEEPS: Final = 4
 REPORT_S_RISING: Final = 0.05
 """While a listener is not up yet the agent hears sooner, so that its check of the sidecar need not wait for its turn."""
 
+LAPSE_LOOK_S: Final = 1.0
 _DRAIN_LOOK_S: Final = 0.05
 
 
@@ -77,6 +78,7 @@ class Proxy:
         tasks.spawn(self.state.http.run(self.state.clock, self.state.settings.http_look_s), "http idle")
         tasks.spawn(self._access_log.run(), "access log")
         tasks.spawn(self._taps.run(), "taps")
+        tasks.spawn(self._lapse(), "bypasses")
         tasks.spawn(self._agent.run(), "agent")
         await self._stopping.wait()
         for listener in self.listeners.values():
@@ -99,6 +101,7 @@ class Proxy:
         if instruction.taps is not None:
             self._taps.serve(instruction.taps)
         if instruction.snapshot is not None:
+            _tell_bypasses(self.state.snapshot, instruction.snapshot)
             self.state.snapshot = instruction.snapshot
             self._access_log.use(instruction.snapshot.access_logs)
             self.inbound.follow(instruction.snapshot)
@@ -182,6 +185,20 @@ class Proxy:
         http.stop()
         await asyncio.sleep(0)
 
+    async def _lapse(self) -> None:
+        """When a bypass has ended, who came in by it is judged again."""
+        over: set[Bypass] = set()
+        while True:
+            await self.state.clock.sleep(LAPSE_LOOK_S)
+            snapshot = self.state.snapshot
+            known = set(snapshot.bypasses) if snapshot is not None else set()
+            ended = {each for each in known if self.state.clock.wall() >= each.expires_s}
+            for each in sorted(ended - over, key=lambda one: one.service):
+                log.warning("bypass has lapsed", service=each.service, reason=each.reason, by=each.by)
+            if ended - over and snapshot is not None:
+                self.inbound.follow(snapshot)
+            over = ended
+
     # --- reports
 
     async def _report(self) -> None:
@@ -237,6 +254,14 @@ class Proxy:
             bytes_sent_total=upstream.tally.to_mesh_bytes,
             bytes_received_total=upstream.tally.from_mesh_bytes,
         )
+
+
+def _tell_bypasses(before: ProxySnapshot | None, after: ProxySnapshot) -> None:
+    """For those who ask later: each bypass that this proxy honours, and each that was taken back."""
+    known, now = set(before.bypasses) if before is not None else set(), set(after.bypasses)
+    for what, bypasses in (("bypass in force", now - known), ("bypass taken back", known - now)):
+        for each in sorted(bypasses, key=lambda one: one.service):
+            log.warning(what, service=each.service, until=_rfc3339(each.expires_s), reason=each.reason, by=each.by)
 
 
 def _place(upstream: UpstreamSnapshot) -> Place:

@@ -16,6 +16,7 @@ from chowk.connect.proxy.handshakes import HandshakeLine
 from chowk.connect.proxy.http_roster import Roster
 from chowk.connect.proxy.links import Pipe
 from chowk.connect.proxy.peers import Peers
+from chowk.connect.proxy.verdict import bypassed
 from chowk.connect.snapshot import ProxySnapshot
 from chowk.connect.stats.edges import Edges
 from chowk.connect.stats.observation import Observers
@@ -77,14 +78,28 @@ class ProxyState:
         self.observers = Observers()
         self.tasks = TaskOwner("proxy")
         self._warned: dict[str, float] = {}
+        self._lenient: tuple[Credentials, Credentials] | None = None
 
-    def usable_credentials(self) -> Credentials | None:
-        """The credentials, None while there is no valid leaf: then nobody may connect in either direction."""
+    def usable_credentials(self, service: str = "") -> Credentials | None:
+        """The credentials for connections to `service`, None while there is no valid leaf: then nobody may connect."""
         credentials = self.credentials
+        if credentials is not None and self.bypassed(service):
+            return self._lenient_of(credentials)
         if credentials is None or not credentials.valid(self.clock.wall()):
             self.warn("no valid leaf certificate: connections are refused")
             return None
         return credentials
+
+    def bypassed(self, service: str) -> bool:
+        """Whether connections to `service` are in a bypass now."""
+        return bypassed(self.snapshot, service, self.clock.wall())
+
+    def _lenient_of(self, credentials: Credentials) -> Credentials:
+        """Made once for each credentials, and only when a bypass asks for it."""
+        if self._lenient is None or self._lenient[0] is not credentials:
+            made = credentials.lenient() if credentials.lenient is not None else credentials
+            self._lenient = (credentials, made)
+        return self._lenient[1]
 
     def warn(self, event: str, **details: object) -> None:
         """Log what any peer can cause, at most once a second for each `event`."""

@@ -94,9 +94,12 @@ class Upstream:
         return HttpAppLink(self) if self.snapshot.protocol == HTTP else AppLink(self)
 
     def accepted(self, plain: PlainLink) -> None:
-        """The application wants to reach the upstream."""
+        """The application wants to reach the upstream. A crowd of newcomers is begun as slowly as it can be secured."""
         if self.entered(plain):
-            self.state.tasks.spawn(self._join(plain), f"upstream {self.snapshot.name}")
+            self.state.line.add(lambda: self._begin(plain))
+
+    def _begin(self, plain: PlainLink) -> None:
+        self.state.tasks.spawn(self._join(plain), f"upstream {self.snapshot.name}")
 
     def entered(self, plain: PlainLink) -> bool:
         """Whether there is room for one more connection of the application; else it is reset."""
@@ -161,7 +164,7 @@ class Upstream:
         tried: list[Host] = []
         reason = ""
         for _attempt in range(ATTEMPTS_MAX):
-            if state.usable_credentials() is None:
+            if state.usable_credentials(self.snapshot.name) is None:
                 raise DialError("no valid leaf certificate")
             host = balancer.pick(state.clock.now(), state.rng, exclude=tried)
             if host is None:

@@ -1,4 +1,5 @@
-"""May this service connect here? What the intentions say, and whether the service only watches what they would deny.
+"""May this service connect here? What the intentions say, whether the service only watches what they would deny, and
+whether a bypass is in force.
 
 The one place where a denial is waived, so that connections and requests can never be judged by two rules. Called by
 `inbound`.
@@ -12,6 +13,7 @@ from chowk.connect.intentions.decision import decide
 from chowk.connect.snapshot import ProxySnapshot
 
 PERMISSIVE = "permissive"
+BYPASS = "bypass"
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,18 +27,27 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 NOBODY = Verdict(allowed=False, reason="there is no snapshot yet")
 
 
-def judge_connection(snapshot: ProxySnapshot | None, source: str) -> Verdict:
-    """The verdict on a connection from the service `source`, whose identity is proven."""
+def judge_connection(snapshot: ProxySnapshot | None, source: str, now_s: float) -> Verdict:
+    """The verdict at `now_s` (Unix seconds) on a connection from the service `source`, whose identity is proven."""
     if snapshot is None or snapshot.inbound is None:
         return NOBODY
     decision = decide(snapshot.intentions, source, snapshot.service, snapshot.default_allow)
     if decision.allowed:
         return Verdict(allowed=True, reason=decision.reason)
-    return waive(snapshot, decision.reason)
+    return waive(snapshot, decision.reason, now_s)
 
 
-def waive(snapshot: ProxySnapshot, reason: str) -> Verdict:
-    """What becomes of a denial for `reason`: it stands, unless the service only watches."""
+def waive(snapshot: ProxySnapshot, reason: str, now_s: float) -> Verdict:
+    """What becomes of a denial for `reason`: it stands, unless the service only watches, or is in a bypass."""
     if snapshot.inbound is not None and snapshot.inbound.permissive:
         return Verdict(allowed=True, waived=PERMISSIVE, reason=reason)
+    if bypassed(snapshot, snapshot.service, now_s):
+        return Verdict(allowed=True, waived=BYPASS, reason=reason)
     return Verdict(allowed=False, reason=reason)
+
+
+def bypassed(snapshot: ProxySnapshot | None, service: str, now_s: float) -> bool:
+    """Whether connections to `service` are in a bypass."""
+    return snapshot is not None and any(
+        each.service == service and now_s < each.expires_s for each in snapshot.bypasses
+    )

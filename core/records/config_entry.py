@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from chowk.core.records.base import Record
+from chowk.core.records.bypass import ServiceBypass
 from chowk.core.records.config_entry_base import ConfigEntry
 from chowk.core.records.mesh import Mesh
 from chowk.core.records.resolver import LocalityPriority, ServiceResolver
@@ -97,7 +98,14 @@ class ProxyDefaults(ConfigEntry, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 AnyConfigEntry = (
-    ServiceIntentions | ServiceDefaults | ProxyDefaults | ServiceResolver | ServiceRouter | ServiceSplitter | Mesh
+    ServiceIntentions
+    | ServiceDefaults
+    | ProxyDefaults
+    | ServiceResolver
+    | ServiceRouter
+    | ServiceSplitter
+    | Mesh
+    | ServiceBypass
 )
 KINDS: dict[str, type[ConfigEntry]] = {
     "service-intentions": ServiceIntentions,
@@ -107,4 +115,5 @@ KINDS: dict[str, type[ConfigEntry]] = {
     "service-router": ServiceRouter,
     "service-splitter": ServiceSplitter,
     "mesh": Mesh,
+    "service-bypass": ServiceBypass,
 }

@@ -145,7 +145,9 @@ class CertificateAuthority:
         if issuer is None or not store.cluster_id:
             raise Unavailable("this server has no certificate authority yet: try again")
         if issuer.life_left(self._clock.wall()) <= 0:
-            raise Unavailable("the CA's certificate has ended: a new one is due in seconds; see chowk connect ca status")
+            raise Unavailable(
+                "the CA's certificate has ended: a new one is due in seconds; see chowk connect ca status"
+            )
         settings = self._settings()
         self._bucket.set_rate(settings.csr_per_second)
         if self._signing >= SIGNING_MAX or not self._bucket.take(self._clock.now()):

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from chowk.connect.chain.validation import refuse_broken
-from chowk.connect.entries import faults
+from chowk.connect.entries import times
 from chowk.connect.entries.check import check_entry, refuse
 from chowk.core.commands import SetSystemMetadata, UpsertConfigEntry
 from chowk.core.errors import ChowkError, InvalidRequest, NotYet
@@ -104,7 +104,7 @@ class Establishment:
         try:
             entry: AnyConfigEntry = msgspec.convert(tree, AnyConfigEntry)
             check_entry(entry)
-            refuse(faults.check_far(entry, self._clock.wall()))
+            refuse(times.check_far(entry, self._clock.wall()))
         except (msgspec.ValidationError, ChowkError) as error:
             log.error(UNUSABLE, entry=tree.get("Name"), error=str(error))
             return None

@@ -10,7 +10,7 @@ import asyncio
 from functools import partial
 
 from chowk.connect.chain.validation import Key, refuse_broken
-from chowk.connect.entries import faults
+from chowk.connect.entries import times
 from chowk.connect.entries.check import check_entry, refuse
 from chowk.core.commands import DeleteConfigEntry, UpsertConfigEntry
 from chowk.core.errors import InvalidRequest
@@ -41,7 +41,7 @@ async def _write(context: ServerContext, one_by_one: asyncio.Lock, write: Write)
     key, entry = _change(command)
     if entry is not None:
         check_entry(entry)
-        refuse(faults.check_times(entry, context.clock.wall()))
+        refuse(times.check_times(entry, context.clock.wall()))
     if key[0] == ServiceIntentions.kind:
         return await context.writes.propose(command, write.client, write.sequence)
     async with one_by_one:

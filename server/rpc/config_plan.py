@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from chowk.connect.chain.validation import Key, affected, changed, refuse_broken
-from chowk.connect.entries import faults
+from chowk.connect.entries import times
 from chowk.connect.entries.check import check_entry, refuse
 from chowk.core.config_requests import (
     CONFIG_PLAN,
@@ -76,7 +76,7 @@ def _refusal(
     for entry in entries:
         try:
             check_entry(entry)
-            refuse(faults.check_times(entry, now))
+            refuse(times.check_times(entry, now))
         except InvalidRequest as error:
             lines.append(f"{entry.kind}/{entry.name}: {error}")
     if not lines:

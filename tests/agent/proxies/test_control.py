@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chowk.agent.proxies.bypasses import HostBypasses
 from chowk.agent.proxies.control import ControlService
 from chowk.agent.proxies.mesh_view import TOPICS, MeshView
 from chowk.agent.proxies.source import PAUSE_S_MAX, SnapshotSource
@@ -102,7 +103,7 @@ class Stage:
             ),
         )
         service = NodeService(kind="connect-proxy", id=PROXY, service=PROXY, port=21000, proxy=proxy)
-        mesh = MeshView(self.views)  # type: ignore[arg-type]
+        mesh = MeshView(self.views, HostBypasses(None, self.clock, allowed=True))  # type: ignore[arg-type]
         source = self.sources[PROXY] = SnapshotSource(service, HOST, mesh, self.stored, True, self.clock)
         source.start()
         return source

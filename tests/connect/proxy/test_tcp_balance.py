@@ -19,6 +19,7 @@ from chowk.connect.snapshot import (
     Split,
     Target,
 )
+from chowk.core.records.traffic import CallerRate, RateLimits
 from support.mesh_rig import until
 from support.proxy_rig import App, Rig, free_port, refused, talk
 
@@ -193,6 +194,26 @@ def test_a_clusters_limit_of_connections_holds_and_frees(tmp_path):
             await until(lambda: gate.inside == 0, "all left")
             (host,) = rig.upstream.clusters.get("c").balancer.hosts
             assert host.active == 0
+
+    uvloop.run(run())
+
+
+def test_a_rate_of_connections_is_kept_by_the_called_side_without_being_held_for_broken(tmp_path):
+    async def run():
+        async with ChainRig(tmp_path) as rig:
+            api = await rig.service("api")
+            snapshot = rig.agent.snapshots["api-proxy"]
+            rates = RateLimits(callers=(CallerRate(name="web", requests_per_second=1, requests_max_burst=4),))
+            limited = msgspec.structs.replace(snapshot.inbound, rate_limits=rates)
+            rig.agent.publish(msgspec.structs.replace(snapshot, inbound=limited))
+            await until(lambda: rig.proxies["api"].state.snapshot.inbound == limited, "the limit is known")
+            port = await rig.chain([rig.target("api", endpoint("a", api))], [Cluster(name="c", targets=("api",))])
+            answers = [await talk(port) for _ in range(20)]
+            assert answers[:4] == [b"api:hello\nend"] * 4
+            assert answers.count(b"") >= 14, "ended properly, without a byte"
+            assert rig.upstream.clusters.get("c").balancer.ejected == 0
+            api_state = rig.proxies["api"].state
+            await until(lambda: api_state.connections.inside == 0, "nothing is left of them")
 
     uvloop.run(run())
 
