@@ -44,6 +44,7 @@ class _Running(msgspec.Struct):
 
     definition: CheckDefinition
     source: str
+    type: str
     task: asyncio.Task[None] | None = None
     timer: TtlTimer | None = None
     aliased: tuple[object, ...] = ()
@@ -119,9 +120,9 @@ class CheckScheduler:
 
     def hasten(self, service_id: str) -> None:
         """Something of this service has just come up: run its checks now, not when their turn comes."""
-        for check_id, entry in list(self._local.checks.items()):
-            runs = check_id in self._running and entry.definition.type not in ("ttl", "alias")
-            if runs and entry.check.service_id == service_id:
+        for entry in self._local.checks_of(service_id):
+            check_id = entry.definition.id
+            if check_id in self._running and entry.definition.type not in ("ttl", "alias"):
                 self._end(check_id)
                 self._begin(check_id, entry, at_once=True)
 
@@ -150,7 +151,7 @@ class CheckScheduler:
 
     def _begin(self, check_id: str, entry: LocalCheck, *, at_once: bool = False) -> None:
         definition = entry.definition
-        running = _Running(definition=definition, source=entry.source)
+        running = _Running(definition=definition, source=entry.source, type=definition.type)
         self._running[check_id] = running
         if definition.type == "ttl":
             running.timer = TtlTimer(definition.ttl_s, self._clock, partial(self._expire, check_id))
@@ -186,7 +187,7 @@ class CheckScheduler:
         of_node = [entry.check for entry in self._local.checks_of("")]
         for check_id, running in list(self._running.items()):
             definition = running.definition
-            if definition.type != "alias" or self._is_remote(definition):
+            if running.type != "alias" or self._is_remote(definition):
                 continue
             service_id = definition.alias_service
             checks = [*of_node, *(entry.check for entry in self._local.checks_of(service_id) if service_id)]
