@@ -81,7 +81,8 @@ class OutlierDetector:
             if requests >= RATE_REQUESTS_MIN:
                 rates.append((host.succeeded / requests, host))
             host.succeeded = host.failed = 0
-        if not self.rules.max_failures or len(rates) < RATE_HOSTS_MIN:
+        off = not self.rules.max_failures or not self.rules.enforcing_percent
+        if off or len(rates) < RATE_HOSTS_MIN:
             return []
         mean = sum(rate for rate, _host in rates) / len(rates)
         deviation = math.sqrt(sum((rate - mean) ** 2 for rate, _host in rates) / len(rates))

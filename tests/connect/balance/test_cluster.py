@@ -110,6 +110,13 @@ def test_a_success_rate_far_below_the_others_ejects_without_any_run():
     assert [host.endpoint.key for host in scene.balancer.hosts if host.until] == ["h5"]
 
 
+def test_what_is_not_enforced_ejects_by_its_success_rate_neither():
+    scene = Scene(*[1] * 6, outlier=Outlier(enforcing_percent=0))
+    intervals(scene, {f"h{n}": 1.0 for n in range(6)}, 1)
+    intervals(scene, {f"h{n}": 1.0 for n in range(5)} | {"h5": 0.5}, 200)
+    assert scene.balancer.ejected == 0
+
+
 def test_a_success_rate_a_little_below_or_of_few_requests_says_nothing():
     scene = Scene(*[1] * 6, outlier=HARD)
     intervals(scene, {f"h{n}": 1.0 for n in range(6)}, 1)
