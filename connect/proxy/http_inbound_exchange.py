@@ -107,12 +107,12 @@ class InboundExchange(Relay):
             return
         pool = self._pool = self._inbound.pool(snapshot.inbound)
         try:
-            connection = pool.acquire(self)
+            if self._again:
+                pool.wait(self)
+            elif (connection := pool.acquire(self)) is not None:
+                self.connected(connection)
         except PoolFull:
             self.fail(CIRCUIT_OPEN)
-            return
-        if connection is not None:
-            self.connected(connection)
 
     # --- what the relay asks
 

@@ -169,12 +169,12 @@ class OutboundExchange(Relay):
         self.tried_at = now
         pool = self._pool = self._outbound.pool(live, host)
         try:
-            connection = pool.acquire(self)
+            if self._again:
+                pool.wait(self)
+            elif (connection := pool.acquire(self)) is not None:
+                self.connected(connection)
         except PoolFull:
             self.fail(CIRCUIT_OPEN, f"too many requests wait for {live.cluster.name}")
-            return
-        if connection is not None:
-            self.connected(connection)
 
     def outgoing(self) -> bytes:
         """The request's head, the same for every try."""

@@ -81,11 +81,15 @@ class Pool:
             self._state.http.idle.leave()
             if connection.alive:
                 return connection
+        self.wait(waiter)
+        return None
+
+    def wait(self, waiter: Waiter) -> None:
+        """As `acquire`, for who has just seen an idle connection die under it: the others may be as dead. PoolFull."""
         if len(self._waiters) >= WAITERS_MAX or not self._pending.enter():
             raise PoolFull
         self._waiters[waiter] = None
         self.dial_more()
-        return None
 
     def withdraw(self, waiter: Waiter) -> None:
         """It waits no more."""

@@ -49,11 +49,14 @@ class Roster:
         """Look at all, for ever."""
         while True:
             await clock.sleep(every_s)
-            now = clock.now()
-            for connection in list(self.served):
-                connection.look(now)
-            for pool in list(self.pools):
-                pool.look(now)
+            self.look(clock.now())
+
+    def look(self, now: float) -> None:
+        """Look at all."""
+        for connection in list(self.served):
+            connection.look(now)
+        for pool in list(self.pools):
+            pool.look(now)
 
     def drain(self) -> None:
         """Requests in work may end; nothing new begins."""

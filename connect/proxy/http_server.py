@@ -282,11 +282,12 @@ class ServerConnection:
     # --- the end
 
     def drain(self) -> None:
-        """Take no further request: end now if there is none, else with its answer."""
+        """Take one more request at most. Whoever has just used the connection may be about to send it, and would find it
+        closed: so it ends with that answer, or when it is quiet.
+        """
         if self.phase is Phase.OPEN:
             self.phase = Phase.DRAINING
-            if self.exchange is None and not self._reader.pending:
-                self._close(unread=False)
+            self.look(self._now())
 
     def stop(self) -> None:
         """End now."""
@@ -303,7 +304,7 @@ class ServerConnection:
             if self._reader.pending:
                 if now - self._head_at >= settings.http_head_s:
                     self._refuse_head(CLIENT_TIMEOUT, 408, "the head of the request did not come in time")
-            elif quiet_s >= settings.idle_timeout_s:
+            elif quiet_s >= (settings.http_drain_quiet_s if self.phase is Phase.DRAINING else settings.idle_timeout_s):
                 self._close(unread=False)
         elif self._blocked:
             if quiet_s >= settings.http_stall_s:

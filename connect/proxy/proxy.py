@@ -174,6 +174,7 @@ class Proxy:
             pipe.active = False
         while (self.state.pipes or http.served) and clock.now() < end:
             await clock.sleep(_DRAIN_LOOK_S)
+            http.look(clock.now())
             if clock.now() >= look:
                 look = clock.now() + settings.drain_quiet_s
                 for pipe in list(self.state.pipes):

@@ -54,6 +54,8 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True):
     """A connection to an instance is kept for the next request for so long."""
     http_app_idle_s: float = 4.0
     """And one to the application: many frameworks close theirs after 5 s."""
+    http_drain_quiet_s: float = 0.5
+    """A connection that takes no more requests is closed when none came for so long."""
     http_look_s: float = 1.0
     """How often the above are looked at."""
 

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 from chowk.connect.proxy.links import RECORD_BYTES, PlainLink, TlsLink
 from chowk.connect.proxy.tally import Tally
 
-
 JOINED_BYTES_MAX: Final = 16 * 1024
 """Up to this, pieces are copied together: cheaper than a system call with many."""
 
