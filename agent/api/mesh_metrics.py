@@ -60,8 +60,8 @@ def mesh_metrics(reports: Iterable[tuple[str, Report]], edges_max: int = EDGES_M
             if pair not in connections and len(connections) >= edges_max:
                 overflow += 1
                 pair = (OTHER, peer.direction, OTHER)
-            counts = connections.setdefault(pair, [0, 0, 0])
-            for at, count in enumerate((peer.opened, peer.denied, peer.permitted)):
+            counts = connections.setdefault(pair, [0, 0, 0, 0])
+            for at, count in enumerate((peer.opened, peer.denied, peer.permitted, peer.failed)):
                 counts[at] += count
     yield from _requests(sums)
     yield from _reasons(reasons)
@@ -104,6 +104,7 @@ def _connections(connections: dict[tuple[str, str, str], list[int]]) -> Iterator
             ("opened", "Connections that were let through."),
             ("denied", "Connections that intentions denied."),
             ("permitted", "Connections that intentions would deny, let through by a permissive service or a bypass."),
+            ("failed", "Connections that found no instance, or were cut before a byte of answer."),
         )
     ):
         family = CounterMetricFamily(f"chowk_mesh_connections_{name}", text, labels=["service", "direction", "peer"])

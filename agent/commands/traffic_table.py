@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 HEADING: Final = ("SERVICE", "DIRECTION", "PEER", "ROUTE", "SUCCESS", "RPS", "P50", "P95", "P99", "RETRIES/S")
-CONNECTIONS: Final = ("SERVICE", "DIRECTION", "PEER", "CONNECTIONS/S", "DENIED/S", "WOULD BE DENIED/S")
+CONNECTIONS: Final = ("SERVICE", "DIRECTION", "PEER", "CONNECTIONS/S", "FAILED/S", "DENIED/S", "WOULD BE DENIED/S")
 Row = tuple[str, ...]
 Edge = dict[str, Any]
 
@@ -50,6 +50,7 @@ def connection_rows(peers: Iterable[Edge]) -> list[Row]:
                 peer["Direction"],
                 peer["Peer"],
                 f"{peer['OpenedPerS']:.1f}",
+                f"{peer['FailedPerS']:.1f}",
                 f"{peer['DeniedPerS']:.1f}",
                 f"{peer['PermittedPerS']:.1f}",
             )

@@ -58,9 +58,11 @@ class ConnectionRate(Record, frozen=True, kw_only=True):
     opened_per_s: float
     denied_per_s: float
     permitted_per_s: float
+    failed_per_s: float
     opened: int
     denied: int
     permitted: int
+    failed: int
 
 
 class _Sample(msgspec.Struct, frozen=True):
@@ -139,9 +141,11 @@ class Traffic:
                         opened_per_s=(peer.opened - before.opened) / elapsed_s,
                         denied_per_s=(peer.denied - before.denied) / elapsed_s,
                         permitted_per_s=(peer.permitted - before.permitted) / elapsed_s,
+                        failed_per_s=(peer.failed - before.failed) / elapsed_s,
                         opened=peer.opened,
                         denied=peer.denied,
                         permitted=peer.permitted,
+                        failed=peer.failed,
                     )
                 )
         return tuple(found)

@@ -23,6 +23,7 @@ from chowk.connect.proxy.state import ProxyState
 from chowk.connect.proxy.tally import Tally
 from chowk.connect.proxy.wires import PlainWire
 from chowk.connect.snapshot import Target, UpstreamSnapshot
+from chowk.connect.stats.edges import OUTBOUND
 
 ATTEMPTS_MAX: Final = 3
 EARLY_RESET_S: Final = 1.0
@@ -132,9 +133,11 @@ class Upstream:
             pipe = Pipe(tls, plain, self.tally, lambda pipe: self._ended(pipe, cluster, host, began))
             self.state.pipes.add(pipe)
             joined = True
+            self.state.edges.peer(OUTBOUND, host.target.service).opened += 1
             pipe.start()
         except DialError as error:
             self.state.warn("upstream cannot be reached", upstream=self.snapshot.name, reason=str(error))
+            self.state.edges.peer(OUTBOUND, self.snapshot.name).failed += 1
         finally:
             if not joined:
                 self._leave(cluster)
@@ -197,6 +200,7 @@ class Upstream:
             outcome = Outcome.OK if pipe.answered else Outcome.CANCELLED
         else:
             outcome = Outcome.GATEWAY if now - began < EARLY_RESET_S else Outcome.CANCELLED
+            state.edges.peer(OUTBOUND, host.target.service).failed += 1
         cluster.balancer.finished(host, now, state.rng, outcome)
         self._leave(cluster)
 

@@ -38,7 +38,8 @@ class EdgeTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 class PeerTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Connections with one other service since the proxy started. `denied` by intentions; `permitted` were let through
-    although intentions deny them, because the service only watches (permissive) or is in a bypass.
+    although intentions deny them, because the service only watches (permissive) or is in a bypass. Outbound ones are counted
+    where they carry TCP: `failed` found no instance, or were cut by the far end before a byte of answer.
     """
 
     direction: str
@@ -46,22 +47,28 @@ class PeerTotals(msgspec.Struct, frozen=True, kw_only=True):
     opened: int = 0
     denied: int = 0
     permitted: int = 0
+    failed: int = 0
 
 
 class Peer:
     """The counters of one peer, kept by whoever serves it."""
 
-    __slots__ = ("denied", "direction", "opened", "peer", "permitted")
+    __slots__ = ("denied", "direction", "failed", "opened", "peer", "permitted")
 
     def __init__(self, direction: str, peer: str) -> None:
         self.direction = direction
         self.peer = peer
-        self.opened = self.denied = self.permitted = 0
+        self.opened = self.denied = self.permitted = self.failed = 0
 
     def totals(self) -> PeerTotals:
         """As they are now."""
         return PeerTotals(
-            direction=self.direction, peer=self.peer, opened=self.opened, denied=self.denied, permitted=self.permitted
+            direction=self.direction,
+            peer=self.peer,
+            opened=self.opened,
+            denied=self.denied,
+            permitted=self.permitted,
+            failed=self.failed,
         )
 
 

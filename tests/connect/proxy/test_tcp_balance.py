@@ -19,6 +19,7 @@ from chowk.connect.snapshot import (
     Split,
     Target,
 )
+from chowk.connect.stats.edges import OUTBOUND
 from chowk.core.records.traffic import CallerRate, RateLimits
 from support.mesh_rig import until
 from support.proxy_rig import App, Rig, free_port, refused, talk
@@ -238,5 +239,21 @@ def test_turns_are_taken_by_connections_and_a_changed_policy_forgets_no_open_one
                 assert await reader.readline() == b"api:y\n"
                 writer.close()
             await until(lambda: [host.active for host in hosts] == [0, 0, 0], "they ended")
+
+    uvloop.run(run())
+
+
+def test_connections_are_counted_by_the_service_that_they_went_to_and_those_that_failed(tmp_path):
+    async def run():
+        async with ChainRig(tmp_path) as rig:
+            one = await rig.service("v1")
+            clusters = [Cluster(name="c", targets=("v1",))]
+            port = await rig.chain([rig.target("v1", endpoint("a", one))], clusters)
+            assert [await who(port) for _ in range(3)] == ["v1"] * 3
+            await rig.chain([rig.target("v1")], clusters)
+            assert await refused(port)
+            told = {(each.direction, each.peer): each for each in rig.proxies["web"].state.edges.peer_totals()}
+            assert (told[OUTBOUND, "v1"].opened, told[OUTBOUND, "v1"].failed) == (3, 0)
+            assert told[OUTBOUND, "chain"].failed == 1, "no instance was found, so it is told of the upstream"
 
     uvloop.run(run())
