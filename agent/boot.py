@@ -98,7 +98,8 @@ class Agent:
         self.views = Views(self.client, self._clock)
         registrations = Registrations(self._folder.data_dir) if self._folder.data_dir else None
         ports = range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1)
-        self.local = LocalState(node, self._clock, registrations, ports, partial(is_taken, node.address))
+        taken = partial(is_taken, node.address)
+        self.local = LocalState(node, self._clock, registrations, ports, taken, config.locality)
         self.local.load(config.services, config.checks)
         interval_s = config.checks_config.check_update_interval_s
         self.syncer = Syncer(

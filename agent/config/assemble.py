@@ -14,7 +14,7 @@ from chowk.agent.config.cluster_rules import (
 )
 from chowk.agent.config.config_entries import decode_config_entry
 from chowk.agent.config.decode import Decoded, Reading
-from chowk.agent.config.definitions import build_check, build_service
+from chowk.agent.config.definitions import build_check, build_locality, build_service
 from chowk.agent.config.host import Host
 from chowk.agent.config.https_rules import https_of, unix_sockets_of
 from chowk.agent.config.identity_rules import base64_key, datacenter_of, domain_of, node_id_of, node_name_of
@@ -83,6 +83,7 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         dns=dns,
         limits=_limits(whole, problems),
         tagged_addresses=tagged_addresses_of(whole, host, problems),
+        locality=build_locality(whole),
         http=_http(whole, problems),
         https=https_of(whole, problems, ports.https),
         unix_sockets=unix_sockets_of(whole, problems),

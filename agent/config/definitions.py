@@ -121,10 +121,15 @@ def build_service(decoded: Decoded, reading: Reading) -> ServiceDefinition:
         checks=tuple(build_check(check, reading) for check in checks),
         proxy=_proxy(decoded.get("proxy")),
         connect=_connect(decoded.get("connect"), reading),
-        locality=Locality(**_block(decoded, "locality", "region", "zone")) if "locality" in decoded else None,
+        locality=build_locality(decoded),
         launch=decoded.get("launch"),
         position=decoded.position,
     )
+
+
+def build_locality(decoded: Decoded) -> Locality | None:
+    """Its `locality` block, of a service or of the agent; None when there is none."""
+    return Locality(**_block(decoded, "locality", "region", "zone")) if "locality" in decoded else None
 
 
 def _connect(decoded: Any, reading: Reading) -> ConnectDefinition | None:

@@ -248,7 +248,7 @@ AGENT = Schema(
         Key("watches", Blocks(WATCH), "What to watch, and what to run at each change", "[]", reload=True),
         Key("gossip_lan", Block(GOSSIP), "Gossip's timing", "{}"),
         Key("disable_coordinates", Flag(), "Do not learn or tell where this agent is in the network", "false"),
-        Key("locality", Block(LOCALITY), "Where this host is", "{}", served=False),
+        Key("locality", Block(LOCALITY), "Where this host is; its services too, unless they say", "none"),
         Key("tls", Block(TLS), "Certificates of the HTTPS API", "{}"),
         *OLD_TLS,
         Key("unix_sockets", Block(UNIX_SOCKETS), "Owner and mode of the sockets that addresses.http names", "{}"),

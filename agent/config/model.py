@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
+from chowk.core.records.service import Locality
 from chowk.core.server_options import Autopilot, RaftTuning
 
 
@@ -207,6 +208,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     bind_addr: str = "127.0.0.1"
     advertise_addr: str = "127.0.0.1"
     tagged_addresses: dict[str, str] = msgspec.field(default_factory=dict)
+    locality: Locality | None = None
     addresses: Addresses = Addresses()
     ports: Ports = Ports()
     dns: DnsConfig = DnsConfig()

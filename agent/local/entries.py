@@ -18,7 +18,7 @@ from chowk.core.records.check import (
     HealthCheck,
     is_maintenance,
 )
-from chowk.core.records.service import ConnectProxy, NodeService, ServiceConnect
+from chowk.core.records.service import ConnectProxy, Locality, NodeService, ServiceConnect
 
 FILE: Final = "file"
 API: Final = "api"
@@ -49,8 +49,8 @@ class LocalCheck(msgspec.Struct, frozen=True, kw_only=True):
     restored: bool = False
 
 
-def service_record(definition: ServiceDefinition) -> NodeService:
-    """The catalog's record of a service as defined."""
+def service_record(definition: ServiceDefinition, locality: Locality | None = None) -> NodeService:
+    """The catalog's record of a service as defined; one that does not say where it runs is at the host's `locality`."""
     return NodeService(
         kind=definition.kind,
         id=definition.id or definition.name,
@@ -65,7 +65,7 @@ def service_record(definition: ServiceDefinition) -> NodeService:
         enable_tag_override=definition.enable_tag_override,
         proxy=definition.proxy or ConnectProxy(),
         connect=ServiceConnect(native=definition.connect.native if definition.connect else False),
-        locality=definition.locality,
+        locality=definition.locality or locality,
     )
 
 

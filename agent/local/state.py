@@ -34,6 +34,7 @@ from chowk.core.definitions import CheckDefinition, ServiceDefinition
 from chowk.core.errors import InternalError, InvalidRequest, NotFound
 from chowk.core.records.check import NODE_MAINTENANCE_ID, SERVICE_MAINTENANCE_PREFIX, STATUSES, is_maintenance
 from chowk.core.records.node import Node
+from chowk.core.records.service import Locality
 from chowk.core.runtime.clock import Clock
 
 __all__ = ["API", "FILE", "LocalCheck", "LocalService", "LocalState"]
@@ -54,8 +55,10 @@ class LocalState:
         registrations: Registrations | None,
         sidecar_ports: range,
         is_taken: Callable[[int], bool] = lambda _port: False,
+        locality: Locality | None = None,
     ) -> None:
         self.node = node
+        self._locality = locality
         self._registrations = registrations
         self._ports = SidecarPortBook(registrations, sidecar_ports, is_taken)
         self._services: dict[str, LocalService] = {}
@@ -295,7 +298,7 @@ class LocalState:
             self._ports.note(sidecar.id, sidecar.port)
 
     def _place_one(self, definition: ServiceDefinition, source: str, parent: str, replace: bool) -> None:
-        service = service_record(definition)
+        service = service_record(definition, self._locality)
         entry = LocalService(definition=definition, service=service, source=source, parent=parent)
         self._changed = self._changed or self._services.get(service.id) != entry
         self._services[service.id] = entry

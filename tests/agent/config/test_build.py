@@ -420,3 +420,10 @@ def test_a_value_size_over_the_hard_limit_is_worth_a_warning_and_not_believed(tm
 def test_an_even_number_of_servers_is_worth_a_warning(tmp_path: Path) -> None:
     assert "two servers stop when either fails" in built(tmp_path, "server = true bootstrap_expect = 2").warnings[0]
     assert "no more failures than 3" in built(tmp_path, "server = true bootstrap_expect = 4").warnings[0]
+
+
+def test_where_the_host_is(tmp_path: Path) -> None:
+    locality = built(tmp_path, 'locality { region = "eu-west", zone = "a" }').locality
+    assert locality is not None
+    assert (locality.region, locality.zone) == ("eu-west", "a")
+    assert built(tmp_path).locality is None
