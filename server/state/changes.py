@@ -147,13 +147,15 @@ class Changes:
     def _of_nodes(self, gone: set[Topic]) -> Iterator[Event]:
         for key, old in self._nodes.items():
             new = self._store.nodes.get(key)
+            if new is None:
+                # Also of one that a transaction both made and removed: what its checks marked must not stay for ever.
+                gone.update((Topic(kind=NODE, key=key), Topic(kind=NODE_SERVICES, key=key)))
             if new == old:
                 continue
             self._topics.update((Topic(kind=NODE, key=key), ANY_INSTANCE))
             if new is not None:
                 yield self._event(ALL_NODES, new.node, NodeItem(node=new))
             elif old is not None:
-                gone.update((Topic(kind=NODE, key=key), Topic(kind=NODE_SERVICES, key=key)))
                 yield self._event(ALL_NODES, old.node, None)
 
     def _of_instances(self, gone: set[Topic]) -> Iterator[Event]:

@@ -80,7 +80,7 @@ def key(verb: str, name: bytes = b"k", **fields: object) -> KeyOperation:
 
 def state(store: Store) -> tuple[bytes, Any]:
     """All of it but what says that a command came by: its index, its results, its version. What is kept of the tables for
-    those who ask is looked at too, for a snapshot holds none of it."""
+    those who ask is looked at too, for a snapshot holds none of it. When each thing changed is not here: see `whole`."""
     indexes = (
         queries.summaries(store),
         [queries.instances(store, name, connect=connect) for name in NAMES for connect in (False, True)],
@@ -90,8 +90,14 @@ def state(store: Store) -> tuple[bytes, Any]:
         dict(store.prepared_queries.ids_by_name),
     )
     copy = thaw(freeze(store)())
+    copy.changed.table().clear()
     copy.index, copy.commands, copy.outcomes, copy.sessions = 0, 1, Outcomes(), Store().sessions
     return b"".join(freeze(copy)()), indexes
+
+
+def whole(store: Store) -> tuple[tuple[bytes, Any], dict[Topic, int]]:
+    """The same, and when each thing changed."""
+    return state(store), dict(store.changed.table())
 
 
 def test_all_of_it_happens_at_one_index_and_wakes_whoever_watches_any_of_it() -> None:
@@ -123,7 +129,7 @@ def test_all_of_it_happens_at_one_index_and_wakes_whoever_watches_any_of_it() ->
 def test_a_transaction_of_which_one_step_fails_changes_nothing_and_names_every_failure() -> None:
     world = World()
     world.do(PutKey(key=b"there", value=b"1"))
-    before = state(world.store)
+    before = whole(world.store)
     errors = world.fails(
         key("set", b"new", value=b"1"),
         key("cas", b"there", value=b"2", index=7),
@@ -136,7 +142,7 @@ def test_a_transaction_of_which_one_step_fails_changes_nothing_and_names_every_f
         (2, 'key "new" exists'),
         (4, 'key "there" doesn\'t exist'),
     ]
-    assert state(world.store) == before
+    assert whole(world.store) == before
     assert (world.commit.events, world.commit.topics) == ((), frozenset())
 
 
@@ -151,7 +157,7 @@ def test_a_transaction_is_its_steps_one_by_one_or_nothing(
         for store in stores:
             apply(store, index, envelope)
     store, model = stores
-    before, index = state(store), len(log) + 1
+    before, index = whole(store), len(log) + 1
     envelope = Envelope(client="", sequence=0, time_s=time_s, command=last)
     result, commit = apply(store, index, envelope)
     outcome = result.value
@@ -162,12 +168,14 @@ def test_a_transaction_is_its_steps_one_by_one_or_nothing(
     failed = [position for position, each in enumerate(single) if each.errors]
     assert [error.position for error in outcome.errors] == failed
     if failed:
-        assert state(store) == before
+        assert whole(store) == before
         assert not commit.topics
         assert not result.ok
     else:
         assert outcome.results == tuple(row for each in single for row in each.results)
         assert state(store) == state(model)
+        # What came and went inside a transaction may leave fewer marks than its steps do, never one more.
+        assert set(store.changed.table()) <= set(model.changed.table())
 
 
 @settings(max_examples=80, deadline=None)
@@ -255,11 +263,11 @@ def test_a_check_that_fails_ends_its_sessions_and_what_hangs_on_them_or_not_when
     world.do(PutKey(key=b"k", acquire="s"))
     world.do(SetPreparedQuery(query=PreparedQuery(id="q", name="q", session="s")))
     bad = HealthCheck(node="n1", check_id=SERF_HEALTH_ID, status=CRITICAL)
-    before = state(world.store)
+    before = whole(world.store)
     assert world.fails(CheckOperation(verb="set", check=bad), key("check-session", session="s")) == [
         (1, 'failed session check for key "k", current session "" != "s"')
     ]
-    assert state(world.store) == before
+    assert whole(world.store) == before
     outcome = world.txn(CheckOperation(verb="set", check=bad), key("check-session", session=""))
     assert not outcome.errors
     assert not world.store.prepared_queries.records
@@ -317,3 +325,13 @@ def test_too_many_steps_and_too_large_results_are_refused(monkeypatch: pytest.Mo
         ((at, what),) = world.fails(*steps)
         assert (at, what) == (position, "the results are over 1000 bytes: read large trees by GET /v1/kv/")
     assert not world.txn(key("get", b"a"), key("get", b"b")).errors
+
+
+def test_a_node_that_a_transaction_makes_and_removes_leaves_no_mark_behind() -> None:
+    world = World()
+    world.txn(
+        NodeOperation(verb="set", node=Node(node="n9", address="127.0.0.1")),
+        CheckOperation(verb="set", check=HealthCheck(node="n9", check_id="c", status=PASSING)),
+        NodeOperation(verb="delete", node=Node(node="n9", address="")),
+    )
+    assert not [topic for topic in world.store.changed.table() if topic.key == "n9"]
