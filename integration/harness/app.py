@@ -20,6 +20,7 @@ class HttpApp:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 status = 200 if self.path != "/health" or app.healthy else 500
