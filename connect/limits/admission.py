@@ -3,8 +3,9 @@
 The queue is Facebook's (Maurer, "Fail at Scale", ACM Queue 2015), a controlled delay after CoDel (RFC 8289): nobody waits
 longer than WAIT_S; once the queue has not been empty for WAIT_S, nobody waits longer than WAIT_S_OVERLOADED and the newest
 goes first. So a queue may take up a burst, but not make everybody late: its oldest would time out at their callers anyway,
-work done for nobody. Driven by the inbound proxy: `arrive`, `leave`, `withdraw`, and `handle_timer` at `next_deadline`,
-each followed by `take_effects`.
+work done for nobody. Each priority has such a queue, and those below it do not make it full: a crowd of sheddable requests
+leaves the few critical ones their time to wait for the next place, which is theirs. Driven by the inbound proxy: `arrive`,
+`leave`, `withdraw`, and `handle_timer` at `next_deadline`, each followed by `take_effects`.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class Admission(Generic[Ticket]):
         self.floor = Priority.SHEDDABLE
         """Requests below it are shed at once; set from `memory_floor`."""
         self._queues: dict[Priority, dict[Ticket, float]] = {each: {} for each in sorted(Priority, reverse=True)}
-        self._empty_at = 0.0
+        self._empty_at = dict.fromkeys(Priority, 0.0)
+        """When nobody of this priority, or of a higher one, waited last."""
         self._effects: list[Decision[Ticket]] = []
 
     @property
@@ -93,8 +95,7 @@ class Admission(Generic[Ticket]):
             self.inside += 1
             self.admitted_total += 1
             return Verdict.ADMITTED
-        if not waiting:
-            self._empty_at = now
+        self._note_empty(now, priority)
         if waiting >= min(max(limit, QUEUE_MIN), QUEUE_MAX) and not self._displace(priority):
             self.shed_total[priority] += 1
             return Verdict.SHED
@@ -125,9 +126,13 @@ class Admission(Generic[Ticket]):
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` has something to do; None: never, as nobody waits."""
-        oldest = min((next(iter(queue.values())) for queue in self._queues.values() if queue), default=None)
-        return (
-            None if oldest is None else min(oldest + WAIT_S, max(oldest + WAIT_S_OVERLOADED, self._empty_at + WAIT_S))
+        return min(
+            (
+                min(oldest + WAIT_S, max(oldest + WAIT_S_OVERLOADED, self._empty_at[priority] + WAIT_S))
+                for priority, queue in self._queues.items()
+                if queue and (oldest := next(iter(queue.values()))) is not None
+            ),
+            default=None,
         )
 
     def take_effects(self) -> list[Decision[Ticket]]:
@@ -135,15 +140,22 @@ class Admission(Generic[Ticket]):
         effects, self._effects = self._effects, []
         return effects
 
-    def _overloaded(self, now: float) -> bool:
-        """Whether the queue has not been empty for a while. Meaningful while somebody waits."""
-        return now >= self._empty_at + WAIT_S
+    def _note_empty(self, now: float, priority: Priority) -> None:
+        for each, queue in self._queues.items():
+            if queue:
+                return
+            if each <= priority:
+                self._empty_at[each] = now
+
+    def _overloaded(self, now: float, priority: Priority) -> bool:
+        """Whether the queue of this priority and above has not been empty for a while. Meaningful while it is not."""
+        return now >= self._empty_at[priority] + WAIT_S
 
     def _admit(self, now: float) -> None:
         """Let in who waits, the most important first; of equals the oldest, or in an overload the newest."""
-        for queue in self._queues.values():
+        for priority, queue in self._queues.items():
             while queue and (self.inside < self.limit.limit or not self.limit.limit):
-                ticket = next(reversed(queue)) if self._overloaded(now) else next(iter(queue))
+                ticket = next(reversed(queue)) if self._overloaded(now, priority) else next(iter(queue))
                 del queue[ticket]
                 self.inside += 1
                 self.admitted_total += 1
@@ -151,8 +163,8 @@ class Admission(Generic[Ticket]):
                 self._effects.append(Decision(ticket, admitted=True))
 
     def _expire(self, now: float) -> None:
-        wait_s = WAIT_S_OVERLOADED if self._overloaded(now) else WAIT_S
         for priority, queue in self._queues.items():
+            wait_s = WAIT_S_OVERLOADED if self._overloaded(now, priority) else WAIT_S
             while queue:
                 ticket = next(iter(queue))
                 if queue[ticket] + wait_s > now:  # the sum of `next_deadline`, so that its timer finds something to do

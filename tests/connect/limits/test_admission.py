@@ -69,6 +69,32 @@ def test_a_queue_that_was_not_empty_for_long_keeps_people_shorter_and_serves_the
     assert told(one)[-1] == "+x", "it was empty: first come, first served again"
 
 
+def test_a_crowd_of_unimportant_requests_takes_nothing_of_the_time_that_an_important_one_may_wait():
+    one = door()
+    one.arrive(0.0, MIDDLE, "inside")
+    for number in range(30):
+        one.arrive(number * 0.01, LOW, str(number))
+    now = 0.3
+    assert one.arrive(now, HIGH, "important") is Verdict.WAITING
+    told(one)
+    one.handle_timer(now + 0.09)
+    assert (one.waiting, "-important" in told(one)) == (1, False), "only the crowd is gone"
+    assert one.next_deadline() == pytest.approx(now + WAIT_S)
+    one.leave(now + 0.09, 0.1, RNG)
+    assert told(one) == ["+important"]
+
+
+def test_a_crowd_of_important_requests_is_one_for_the_unimportant_too():
+    one = door()
+    one.arrive(0.0, MIDDLE, "inside")
+    for number in range(12):
+        one.arrive(number * 0.01, HIGH, str(number))
+    one.arrive(0.12, LOW, "late")
+    told(one)
+    one.handle_timer(0.12 + WAIT_S_OVERLOADED)
+    assert "-late" in told(one)
+
+
 def test_the_deadline_is_never_too_late():
     rng = random.Random(4)
     one = door(3)
