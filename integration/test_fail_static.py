@@ -10,68 +10,16 @@ import signal
 import time
 from pathlib import Path
 
-from harness.agent import AgentProcess
 from harness.app import HttpApp
-from harness.cluster import Cluster
-from harness.mesh import fetch, refused
-from harness.ports import free_port
+from harness.hosts import Hosts, power_off, sidecar
+from harness.mesh import refused
 from harness.waiting import eventually
-
-ALLOW = 'default_intention_policy = "deny"'
-
-
-class Hosts:
-    """One server without services; `client1` has web with an upstream to api, `client2` has api."""
-
-    def __init__(self, folder: Path, web: HttpApp, api: HttpApp, hcl: str = "") -> None:
-        self.upstream = free_port()
-        self.cluster = Cluster(folder, servers=1, clients=2, hcl=f"{ALLOW}\n{hcl}")
-        self.here, self.there = self.cluster["client1"], self.cluster["client2"]
-        self.here.write(
-            "web.hcl",
-            f"""service {{
-              name = "web", port = {web.port}
-              connect {{ sidecar_service {{ proxy {{ upstreams = [ {{
-                destination_name = "api", local_bind_port = {self.upstream}
-              }} ] }} }} }}
-            }}""",
-        )
-        self.there.write(
-            "api.hcl", f'service {{ name = "api", port = {api.port}, connect {{ sidecar_service {{ }} }} }}'
-        )
-
-    def flows(self) -> bool:
-        return fetch(self.upstream) == "api"
-
-    def start(self) -> None:
-        """Until traffic flows, and what each sidecar knows is on the disk."""
-        self.cluster.start()
-        assert self.cluster["server1"].cli("intention", "create", "-allow", "web", "api").returncode == 0
-        eventually(self.flows, f"the mesh is up\n{self.here.log()}\n{self.there.log()}", 20)
-        eventually(lambda: all(self.kept(agent) for agent in (self.here, self.there)), "snapshots are kept", 10)
-
-    @staticmethod
-    def kept(agent: AgentProcess) -> list[Path]:
-        return sorted((agent.data_dir / "mesh").glob("*.snapshot"))
-
-    def lose_servers(self) -> None:
-        power_off(self.cluster["server1"])
-
-
-def power_off(agent: AgentProcess) -> None:
-    """Every process of a host ends at once, and none of them can say anything."""
-    for pid in agent.descendants():
-        os.kill(pid, signal.SIGKILL)
-    if agent.process is not None:
-        agent.process.wait(10)
-    eventually(lambda: not agent.descendants(), "its processes are gone")
 
 
 def test_hosts_that_restart_without_any_server_carry_traffic_by_their_last_snapshots(tmp_path: Path) -> None:
     with HttpApp("web") as web, HttpApp("api") as api:
         hosts = Hosts(tmp_path, web, api)
-        with hosts.cluster:
-            hosts.start()
+        with hosts:
             hosts.lose_servers()
             assert hosts.flows()
             for agent in (hosts.here, hosts.there):
@@ -93,8 +41,7 @@ def test_hosts_that_restart_without_any_server_carry_traffic_by_their_last_snaps
 def test_a_sidecar_that_dies_while_no_server_is_there_is_back_within_a_second(tmp_path: Path) -> None:
     with HttpApp("web") as web, HttpApp("api") as api:
         hosts = Hosts(tmp_path, web, api)
-        with hosts.cluster:
-            hosts.start()
+        with hosts:
             hosts.lose_servers()
             pid = sidecar(hosts.there)
             os.kill(pid, signal.SIGKILL)
@@ -107,8 +54,7 @@ def test_a_sidecar_that_dies_while_no_server_is_there_is_back_within_a_second(tm
 def test_agents_that_die_and_come_back_without_servers_leave_their_sidecars_alone(tmp_path: Path) -> None:
     with HttpApp("web") as web, HttpApp("api") as api:
         hosts = Hosts(tmp_path, web, api)
-        with hosts.cluster:
-            hosts.start()
+        with hosts:
             hosts.lose_servers()
             before = [sidecar(agent) for agent in (hosts.here, hosts.there)]
             for agent in (hosts.here, hosts.there):
@@ -127,8 +73,7 @@ def test_agents_that_die_and_come_back_without_servers_leave_their_sidecars_alon
 def test_a_snapshot_that_was_cut_short_is_said_and_not_used(tmp_path: Path) -> None:
     with HttpApp("web") as web, HttpApp("api") as api:
         hosts = Hosts(tmp_path, web, api)
-        with hosts.cluster:
-            hosts.start()
+        with hosts:
             hosts.lose_servers()
             power_off(hosts.here)
             [path] = hosts.kept(hosts.here)
@@ -146,8 +91,7 @@ def test_a_snapshot_that_was_cut_short_is_said_and_not_used(tmp_path: Path) -> N
 def test_without_kept_leaves_no_key_is_on_the_disk_and_a_restart_waits_for_who_signs(tmp_path: Path) -> None:
     with HttpApp("web") as web, HttpApp("api") as api:
         hosts = Hosts(tmp_path, web, api, "connect { keep_leaves = false }")
-        with hosts.cluster:
-            hosts.start()
+        with hosts:
             for agent in (hosts.here, hosts.there):
                 held = [
                     path for path in agent.data_dir.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()
@@ -158,9 +102,3 @@ def test_without_kept_leaves_no_key_is_on_the_disk_and_a_restart_waits_for_who_s
             hosts.here.start(wait=False)
             eventually(lambda: "leaf certificate not signed" in hosts.here.log_path.read_text(), "it asks", 20)
             assert refused(hosts.upstream)
-
-
-def sidecar(agent: AgentProcess) -> int:
-    """The pid of the agent's one sidecar."""
-    [pid] = [pid for pid in agent.descendants() if Path(f"/proc/{pid}/comm").read_text().strip() == "chowk-proxy"]
-    return pid
