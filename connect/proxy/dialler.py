@@ -63,6 +63,7 @@ class Dialler:
                 wire.start(credentials.client, server_side=False, session=session if resumable else None)
                 await secured
             self._check_identity(wire, expected, host.target.service)
+            self._state.secured(wire, host.target.service, credentials)
             if not wire.resumed or self._state.clock.now() - taken_at >= SESSION_S:
                 wire.offer_session(keep_session)
             done = True

@@ -16,6 +16,7 @@ from chowk.connect.ca.verification import IdentityError
 from chowk.connect.limits.gate import Gate
 from chowk.connect.limits.rates import RateLimiter
 from chowk.connect.proxy.application import dial_application
+from chowk.connect.proxy.credentials import Credentials
 from chowk.connect.proxy.http_inbound import HTTP, HttpInbound
 from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.listener import Place
@@ -41,6 +42,7 @@ class InboundLink(TlsWire):
         )
         self._inbound = inbound
         self.timeout: asyncio.TimerHandle | None = None
+        self.credentials: Credentials | None = None
         self.counted = False
         self.shaking = False
         self.peer_ended = False
@@ -140,6 +142,7 @@ class Inbound:
             link.fail("no valid leaf" if credentials is None else "too many handshakes at once")
             return False
         link.shaking = True
+        link.credentials = credentials
         link.start(credentials.server, server_side=True)
         return True
 
@@ -187,7 +190,7 @@ class Inbound:
         if snapshot is None:
             return None
         try:
-            return self.state.peers.identify(
+            identity = self.state.peers.identify(
                 link.peer_leaf,
                 snapshot.roots.trust_domain,
                 self.state.clock.wall(),
@@ -197,6 +200,9 @@ class Inbound:
             self.state.handshake_failures += 1
             self.state.warn("inbound peer refused", reason=str(error))
             return None
+        if link.credentials is not None:
+            self.state.secured(link, snapshot.service, link.credentials)
+        return identity
 
     def _source_of(self, link: InboundLink) -> str | None:
         """Who it is, if a TCP connection is allowed to it."""

@@ -41,3 +41,11 @@ class Peers:
         if not any_time and not valid_from_s <= now_s < valid_until_s:
             raise IdentityError(f"the certificate of {identity} is not valid now")
         return identity
+
+    def in_time(self, leaf_der: bytes | None, trust_domain: str, now_s: float) -> bool:
+        """Whether a leaf that was identified is valid at `now_s` (Unix) too."""
+        try:
+            self.identify(leaf_der, trust_domain, now_s)
+        except IdentityError:
+            return False
+        return True

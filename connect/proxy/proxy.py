@@ -105,6 +105,7 @@ class Proxy:
             self.state.snapshot = instruction.snapshot
             self._access_log.use(instruction.snapshot.access_logs)
             self.inbound.follow(instruction.snapshot)
+            self.state.end_outdated()
             self._leaf.look()
             self._changed()
 
@@ -187,7 +188,7 @@ class Proxy:
         await asyncio.sleep(0)
 
     async def _lapse(self) -> None:
-        """When a bypass has ended, who came in by it is judged again."""
+        """When a bypass has ended, who came in by it is judged again, and what was made by outdated certificates ends."""
         over: set[Bypass] = set()
         while True:
             await self.state.clock.sleep(LAPSE_LOOK_S)
@@ -199,6 +200,7 @@ class Proxy:
             if ended - over and snapshot is not None:
                 self.inbound.follow(snapshot)
             over = ended
+            self.state.end_outdated()
 
     # --- reports
 

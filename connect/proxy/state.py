@@ -14,7 +14,8 @@ from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.credentials import Credentials
 from chowk.connect.proxy.handshakes import HandshakeLine
 from chowk.connect.proxy.http_roster import Roster
-from chowk.connect.proxy.links import Pipe
+from chowk.connect.proxy.links import Pipe, TlsLink
+from chowk.connect.proxy.outdated import OutdatedLinks
 from chowk.connect.proxy.peers import Peers
 from chowk.connect.proxy.verdict import bypassed
 from chowk.connect.snapshot import ProxySnapshot
@@ -75,6 +76,7 @@ class ProxyState:
         self.handshakes = Gate(settings.handshakes_max)
         self.handshake_failures = 0
         self.pipes: set[Pipe] = set()
+        self.outdated = OutdatedLinks()
         self.http = Roster()
         self.edges = Edges()
         self.observers = Observers()
@@ -95,6 +97,22 @@ class ProxyState:
     def bypassed(self, service: str) -> bool:
         """Whether connections to `service` are in a bypass now."""
         return bypassed(self.snapshot, service, self.clock.wall())
+
+    def secured(self, link: TlsLink, service: str, credentials: Credentials) -> None:
+        """`link`, to `service`, is secured by `credentials`, its peer identified. If nothing but a bypass makes up for the
+        dates of a certificate, of either end, it is to end with the bypass.
+        """
+        if credentials.lenient is not None or self.snapshot is None:
+            return
+        now_s, domain = self.clock.wall(), self.snapshot.roots.trust_domain
+        if not (credentials.valid(now_s) and self.peers.in_time(link.peer_leaf, domain, now_s)):
+            self.outdated.add(link, service)
+
+    def end_outdated(self) -> None:
+        """A bypass may be over: what it alone let in ends."""
+        ended = self.outdated.end(self.bypassed)
+        if ended:
+            log.warning("connections made by certificates that had ended are cut: their bypass is over", count=ended)
 
     def _lenient_of(self, credentials: Credentials) -> Credentials:
         """Made once for each credentials, and only when a bypass asks for it."""
