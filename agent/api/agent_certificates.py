@@ -55,7 +55,9 @@ class CertificateLife(NamedTuple):
         return self.ends_s - now_s
 
     def severity(self, now_s: float) -> str:
-        """One of SEVERITIES."""
+        """One of SEVERITIES. What signs no more may end."""
+        if not self.active:
+            return "ok"
         left_s, life_s = self.left_s(now_s), self.ends_s - self.begins_s
         if left_s < min(CRITICAL_DAYS * DAY_S, CRITICAL_PART * life_s):
             return "critical"

@@ -53,8 +53,10 @@ class ClusterIdentity:
 
     @property
     def ends_at_s(self) -> float | None:
-        """When this process's certificate ends (Unix); None while it has none in memory."""
-        return self._contexts.renew_at_s + LIFE_S / 2 if self._contexts is not None else None
+        """When the certificate ends that the next handshake proves (Unix); None while none was needed. What is due for
+        renewal is renewed first: who holds one connection for months has not let anything come to its end.
+        """
+        return self._current().renew_at_s + LIFE_S / 2 if self._contexts is not None else None
 
     def set_keys(self, keys: tuple[str, ...]) -> None:
         """Use these from now on. ValueError for a key that is not base64, and for none where there were some: encryption

@@ -56,3 +56,8 @@ def test_roots_and_leaves_are_told_with_their_end_and_without_a_key(tmp_path: Pa
             assert float(line.split()[1]) > 0
 
     with_registry(tmp_path, body)
+
+
+def test_what_signs_no_more_may_end() -> None:
+    assert CertificateLife("root", "old", 0.0, 1.0).severity(2.0) == "critical"
+    assert CertificateLife("root", "old", 0.0, 1.0, active=False).severity(2.0) == "ok"

@@ -11,11 +11,12 @@ import uvloop
 
 from chowk.core import errors
 from chowk.core.requests import Message, Method
-from chowk.core.runtime.clock import SystemClock
+from chowk.core.runtime.clock import ManualClock, SystemClock
 from chowk.core.runtime.rpc import reasons
 from chowk.core.runtime.rpc.endpoints import AGENT, SERVER, Endpoints, Peer
 from chowk.core.runtime.rpc.identity import ClusterIdentity
 from chowk.core.runtime.rpc.tcp import TcpListener, dial_tcp
+from chowk.core.runtime.rpc.trust import LIFE_S
 
 KEY = base64.b64encode(b"k" * 32).decode()
 OTHER = base64.b64encode(b"o" * 32).decode()
@@ -125,3 +126,15 @@ def test_encrypted_at_a_plain_server_is_never_silently_plain() -> None:
         assert hub.listener.refusals.counts == {reasons.UNEXPECTED_ENCRYPTION: 1}
 
     with_hub(None, scene)
+
+
+def test_a_certificate_that_no_handshake_has_asked_for_in_a_while_is_renewed_before_its_end_is_told() -> None:
+    clock = ManualClock()
+    identity = ClusterIdentity((KEY,), SERVER, "7f1e-n1", "n1", "dc1", clock)
+    assert identity.ends_at_s is None, "none was needed yet"
+    identity.server_context()
+    assert identity.ends_at_s == pytest.approx(clock.wall() + LIFE_S)
+    for passed_s in (LIFE_S / 4, 400 * LIFE_S):
+        asyncio.run(clock.advance(passed_s))
+        assert identity.ends_at_s is not None
+        assert identity.ends_at_s - clock.wall() >= LIFE_S / 2
