@@ -16,7 +16,7 @@ from chowk.connect.ca.keys import key_pem, make_csr, make_key
 from chowk.connect.ca.spiffe import parse_spiffe
 from chowk.connect.proxy.credentials import Credentials, make_credentials
 from chowk.connect.proxy.leaf_file import LeafFile, StoredLeaf
-from chowk.connect.proxy.renewal import HeldLeaf, due_at, renew_at, retry_in
+from chowk.connect.proxy.renewal import HeldLeaf, due_at, refuse_untimely, renew_at, retry_in
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.snapshot import ProxySnapshot
 from chowk.core.errors import ChowkError, InvalidRequest
@@ -44,12 +44,13 @@ class LeafKeeper:
         self._on_credentials = on_credentials
         self._changed = asyncio.Event()
         self._failures = 0
+        self._retry_at = 0.0
         self._pem: tuple[str, bytes] = ("", b"")
         self._roots: CARoots | None = None
         self._due: tuple[object, float] = (None, 0.0)
 
     def look(self) -> None:
-        """The snapshot changed, or the agent is there again."""
+        """The snapshot changed."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -72,21 +73,27 @@ class LeafKeeper:
         if due > now:
             self._adopt_roots(snapshot.roots)
             return min(due - now, LOOK_S_MAX)
+        left_s = self._retry_at - self._state.clock.now()
+        if left_s > 0:  # snapshots change on all hosts together: that must not bring everybody to the signer together
+            self._adopt_roots(snapshot.roots)
+            return left_s
         try:
             await self._renew(snapshot)
         except (ChowkError, OSError, ValueError, ssl.SSLError) as error:
             self._failures += 1
             self._adopt_roots(snapshot.roots)
             self._state.warn("leaf certificate not signed; trying on", error=str(error))
-            return retry_in(self._failures, self._state.rng)
+            pause_s = retry_in(self._failures, self._state.rng)
+            self._retry_at = self._state.clock.now() + pause_s
+            return pause_s
         self._failures = 0
         return 0.0
 
     def _due_at(self, held: HeldLeaf | None, snapshot: ProxySnapshot) -> float:
         """Drawn once for each leaf and state of the roots: looking again must not draw again."""
-        about = (held, snapshot.service, snapshot.roots)
+        now = self._state.clock.wall()
+        about = (held, snapshot.service, snapshot.roots, held is not None and now < held.valid_from_s)
         if self._due[0] != about:
-            now = self._state.clock.wall()
             self._due = (about, due_at(held, snapshot.service, snapshot.roots, now, self._state.rng))
         return self._due[1]
 
@@ -97,6 +104,7 @@ class LeafKeeper:
         if identity.service != snapshot.service:
             raise InvalidRequest(f"asked for a leaf of {snapshot.service}, got one of {identity.service}")
         start, end = unix_s(leaf.valid_after), unix_s(leaf.valid_before)
+        refuse_untimely(start, end, self._state.clock.wall())
         held = HeldLeaf(
             service=identity.service,
             trust_domain=identity.trust_domain,
@@ -149,8 +157,13 @@ class LeafKeeper:
         self._on_credentials()
 
     async def _wait(self, seconds: float | None) -> None:
+        alarm = self._state.tasks.spawn(self._ring(seconds), "leaf is looked at") if seconds is not None else None
         try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+            await self._changed.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    async def _ring(self, seconds: float) -> None:
+        await self._state.clock.sleep(seconds)
+        self._changed.set()

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from chowk.core.errors import InvalidRequest
 from chowk.core.records.ca import CARoots
 
 JITTER: Final = 0.1
@@ -14,6 +15,7 @@ ROTATION_S_MAX: Final = 30.0
 """After a root rotation every proxy needs a new leaf; they come for it spread over this time."""
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 30.0
+"""So late, at most, a leaf is there after whoever signs is back."""
 
 
 class HeldLeaf(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +39,27 @@ def due_at(leaf: HeldLeaf | None, service: str, roots: CARoots, now_s: float, rn
     """When to ask for a leaf (Unix seconds): `now_s` when the one held is of no use any more, or there is none."""
     if leaf is None or leaf.service != service or leaf.trust_domain != roots.trust_domain:
         return now_s
+    if now_s < leaf.valid_from_s:  # this host's clock was set back
+        return now_s
     if leaf.root_id != roots.active_root_id:
         if leaf.root_id not in [root.id for root in roots.roots]:
             return now_s
         return min(leaf.renew_at_s, now_s + rng.uniform(0.0, ROTATION_S_MAX))
     return leaf.renew_at_s
+
+
+def refuse_untimely(valid_from_s: float, valid_until_s: float, now_s: float) -> None:
+    """InvalidRequest for a leaf that has just been signed and is not valid at `now_s`: to ask at once for another is of no
+    use while this host's clock and that of the servers differ.
+    """
+    if now_s < valid_from_s:
+        raise InvalidRequest(
+            f"it begins {valid_from_s - now_s:.0f} s from now: this host's clock is behind that of the servers"
+        )
+    if now_s >= valid_until_s:
+        raise InvalidRequest(
+            f"it ended {now_s - valid_until_s:.0f} s ago: this host's clock is ahead of that of the servers"
+        )
 
 
 def retry_in(failures: int, rng: random.Random) -> float:
