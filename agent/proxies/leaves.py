@@ -14,7 +14,7 @@ import structlog
 
 from chowk.agent.client.pool import ServerClient
 from chowk.connect.ca.keys import key_pem, make_csr, make_key
-from chowk.connect.proxy.renewal import renew_at
+from chowk.connect.proxy.renewal import refuse_untimely, renew_at, retry_in
 from chowk.core.errors import ChowkError, TooManyRequests
 from chowk.core.records.ca import LeafCertificate, unix_s
 from chowk.core.requests import CA_SIGN, SignRequest
@@ -26,8 +26,6 @@ LEAVES_MAX: Final = 512
 """Services whose leaves one agent holds for its clients; a further one is refused until an idle one lapses."""
 IDLE_S: Final = 72 * 3600.0
 SIGN_TIMEOUT_S: Final = 10.0
-RETRY_S_MIN: Final = 1.0
-RETRY_S_MAX: Final = 300.0
 LOOK_S: Final = 30.0
 """How long the wall clock may have been wrong before a renewal that is due is noticed."""
 
@@ -39,6 +37,7 @@ class _Held:
         self.leaf = leaf
         self.used_at = used_at
         self.renew_at = renew_at
+        self.signing = asyncio.Lock()
         self.changed = asyncio.Event()
 
 
@@ -67,8 +66,8 @@ class LeafCache:
         held = self._held.get(service)
         if held is None:
             held = await self._first(service)
-        elif self._clock.wall() >= unix_s(held.leaf.valid_before):  # the clock was set, or this host slept
-            self._put(held, await self._sign(service))
+        elif self._ended(held):  # the clock was set, this host slept, or nobody signed for long
+            await self._replace(service, held)
         held.used_at = self._clock.now()
         return held.leaf
 
@@ -101,11 +100,21 @@ class LeafCache:
         self._signing.pop(service, None)
         return held
 
+    async def _replace(self, service: str, held: _Held) -> None:
+        """However many ask, one of them has it signed."""
+        async with held.signing:
+            if self._ended(held):
+                self._put(held, await self._sign(service))
+
+    def _ended(self, held: _Held) -> bool:
+        return self._clock.wall() >= unix_s(held.leaf.valid_before)
+
     async def _sign(self, service: str) -> LeafCertificate:
         """A new key and its leaf. Its index is this agent's own, growing with each renewal, so that readers can block."""
         key = make_key()
         request = SignRequest(service=service, csr_pem=make_csr(key, service), node=self._node)
         reply = await self._client.call(CA_SIGN, request, timeout_s=SIGN_TIMEOUT_S)
+        refuse_untimely(unix_s(reply.leaf.valid_after), unix_s(reply.leaf.valid_before), self._clock.wall())
         held = self._held.get(service)
         index = max(held.leaf.modify_index + 1 if held else 1, int(self._clock.wall()))
         return msgspec.structs.replace(
@@ -113,7 +122,7 @@ class LeafCache:
         )
 
     async def _renew(self, service: str, held: _Held) -> None:
-        retry_s = RETRY_S_MIN
+        failures = 0
         while True:
             if self._clock.now() - held.used_at > IDLE_S:
                 del self._held[service]
@@ -125,11 +134,11 @@ class LeafCache:
             try:
                 self._put(held, await self._sign(service))
             except ChowkError as error:
+                failures += 1
                 log.error("cannot renew a leaf", service=service, valid_before=held.leaf.valid_before, error=str(error))
-                await self._clock.sleep(retry_s)
-                retry_s = min(retry_s * 2, RETRY_S_MAX)
+                await self._clock.sleep(retry_in(failures, self._rng))
                 continue
-            retry_s = RETRY_S_MIN
+            failures = 0
 
     def _put(self, held: _Held, leaf: LeafCertificate) -> None:
         held.leaf = leaf

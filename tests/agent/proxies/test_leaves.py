@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chowk.agent.proxies.leaves import LeafCache
+from chowk.connect.proxy.renewal import RETRY_S_MAX
 from chowk.core.errors import ChowkError, Unavailable
 from chowk.core.records.ca import LeafCertificate
 from chowk.core.requests import SignReply, SignRequest
@@ -24,10 +25,12 @@ class Signer:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.signed = 0
+        self.refused = 0
         self.down = False
 
     async def call(self, _method: object, request: SignRequest, *, timeout_s: float) -> SignReply:
         if self.down:
+            self.refused += 1
             raise Unavailable("no server can be reached")
         self.signed += 1
         now = self.clock.wall()
@@ -97,6 +100,32 @@ def test_renewal_is_tried_again_until_it_is_done() -> None:
         await clock.advance(LIFE_S * 0.61)
         signer.down = False
         await clock.advance(310)
+        assert signer.signed == 2
+
+    play(scene)
+
+
+def test_clients_that_ask_together_for_a_leaf_that_has_ended_have_it_signed_once() -> None:
+    async def scene(cache: LeafCache, signer: Signer, clock: ManualClock) -> None:
+        await cache.leaf("web")
+        clock.jump_wall(10 * LIFE_S)
+        leaves = await asyncio.gather(*(cache.leaf("web") for _ in range(20)))
+        assert {leaf.serial_number for leaf in leaves} == {"2"}
+        assert signer.signed == 2
+
+    play(scene)
+
+
+def test_a_signer_dead_for_a_whole_life_is_asked_rarely_and_used_soon_after_it_is_back() -> None:
+    async def scene(cache: LeafCache, signer: Signer, clock: ManualClock) -> None:
+        await cache.leaf("web")
+        signer.down = True
+        await clock.advance(LIFE_S)
+        before = signer.refused
+        await clock.advance(LIFE_S)
+        assert LIFE_S / RETRY_S_MAX <= signer.refused - before <= 2 * LIFE_S / RETRY_S_MAX + 1
+        signer.down = False
+        await clock.advance(RETRY_S_MAX)
         assert signer.signed == 2
 
     play(scene)
