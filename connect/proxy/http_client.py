@@ -6,7 +6,7 @@ bytes that nobody asked for, an end in the middle, lengths that lie. Nothing is 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from chowk.connect.http1.body import BodyReader, Span, Trailers, reader
 from chowk.connect.http1.framing import Kind
@@ -14,6 +14,9 @@ from chowk.connect.http1.heads import ResponseHead, ResponseReader
 from chowk.connect.http1.refusal import Refusal
 from chowk.connect.proxy.http_faults import BAD_RESPONSE, CUT, RESET, Fault
 from chowk.connect.proxy.wires import Wire
+
+INTERIMS_MAX: Final = 256
+"""Answers before the answer (1xx) to one request: whoever sends more of them is not going to answer."""
 
 
 class Caller(Protocol):
@@ -63,6 +66,7 @@ class ClientConnection:
         self._reader = ResponseReader()
         self._body: BodyReader | None = None
         self._reusable = False
+        self._interims = 0
         wire.end = self
 
     @property
@@ -80,6 +84,7 @@ class ClientConnection:
         self._caller = caller
         self._method = method
         self._body = None
+        self._interims = 0
         self.touched = False
         self.uses += 1
         self.wire.write(pieces)
@@ -143,6 +148,9 @@ class ClientConnection:
                 self._hand_on(body, rest)
                 caller.answered(response, spans, body.done)
                 return
+            self._interims += 1
+            if self._interims > INTERIMS_MAX:
+                raise Refusal(502, "interims", f"more than {INTERIMS_MAX} interim answers")
             caller.interim(response)
             found = self._reader.feed(rest, self._method) if rest and self._caller is caller else None
 

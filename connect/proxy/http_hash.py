@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from chowk.connect.balance.hashing import combine, hash_key
+from chowk.connect.http1.cookie import is_cookie_name, set_cookie
 from chowk.connect.http1.heads import RequestHead
 from chowk.connect.routing.conditions import cookie_value, header_value, query_value
 from chowk.connect.snapshot import HashKey
@@ -21,9 +22,10 @@ def hash_of(
     made = b""
     for key in keys:
         value = _value(key, request, address)
-        if not value and key.makes_cookie and key.source == "cookie" and not made:
+        name = key.name.encode(errors="replace")
+        if not value and key.makes_cookie and key.source == "cookie" and not made and is_cookie_name(name):
             value = b"%032x" % rng.getrandbits(128)
-            made = _cookie(key, value)
+            made = set_cookie(name, value, key.cookie_ttl_s, key.cookie_path.encode(errors="replace"))
         if not value:
             continue
         hashed = hash_key(value.decode("latin-1"))
@@ -45,9 +47,3 @@ def _value(key: HashKey, request: RequestHead, address: str) -> bytes | None:
         case "source_ip":
             return address.encode()
     return None
-
-
-def _cookie(key: HashKey, value: bytes) -> bytes:
-    age = b"; Max-Age=%d" % int(key.cookie_ttl_s) if key.cookie_ttl_s >= 1 else b""
-    path = b"; Path=%b" % key.cookie_path.encode(errors="replace") if key.cookie_path else b""
-    return b"%b=%b%b%b; HttpOnly" % (key.name.encode(errors="replace"), value, age, path)

@@ -19,6 +19,8 @@ from chowk.connect.proxy.http_faults import Fault
 from chowk.connect.proxy.http_pool import Pool, PoolFull
 from chowk.connect.proxy.state import ProxyState
 
+SHADOW: Final = b"-shadow"
+"""Behind the host that a copy names, so that an application can tell it from the request (as Envoy does)."""
 MIRRORS_MAX: Final = 128
 MIRROR_S_MAX: Final = 15.0
 """When its cluster has no timeout of its own."""
@@ -105,14 +107,6 @@ class Mirrored:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.end_call(reusable)
-
-
-def shadow_of(authority: bytes) -> bytes:
-    """The host that a copy names, so that an application can tell it from the request (as Envoy does)."""
-    host, colon, port = authority.rpartition(b":")
-    if colon and port.isdigit():
-        return b"%b-shadow:%b" % (host, port)
-    return authority and authority + b"-shadow"
 
 
 def outcome_of(status: int) -> Outcome:

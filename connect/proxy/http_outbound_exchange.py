@@ -14,6 +14,7 @@ import msgspec
 
 from chowk.connect.balance.cluster import ALL_FULL
 from chowk.connect.balance.hosts import Host, Outcome
+from chowk.connect.http1.authority import suffixed
 from chowk.connect.http1.body import Span
 from chowk.connect.http1.forwarding import OutgoingResponse, request_to_upstream, response_to_client
 from chowk.connect.http1.heads import RequestHead, ResponseHead
@@ -36,7 +37,7 @@ from chowk.connect.proxy.http_faults import (
     Fault,
 )
 from chowk.connect.proxy.http_hash import hash_of
-from chowk.connect.proxy.http_mirror import outcome_of, shadow_of
+from chowk.connect.proxy.http_mirror import SHADOW, outcome_of
 from chowk.connect.proxy.http_observation import note
 from chowk.connect.proxy.http_pool import Pool, PoolFull
 from chowk.connect.proxy.http_retry import backoff_s, wants_silence, wants_status
@@ -316,7 +317,7 @@ class OutboundExchange(Relay):
         """The route's response headers."""
         if self._route is None:
             return {}
-        return {name.decode(): value.decode("latin-1") for name, value in self._route.response_edits.added}
+        return {name.decode(): value.decode() for name, value in self._route.response_edits.added}
 
     def fail(self, fault: Fault, detail: str = "") -> None:
         """The route's fallback answers where no instance could."""
@@ -394,5 +395,6 @@ class OutboundExchange(Relay):
         name, self._mirror = self._mirror, ""
         pieces: list[Span] = []
         if self.upload.whole:
-            pieces = [self._written(shadow_of(self.request.authority)), *self.upload.copied()]
+            named = self.request.authority or self.server.passage.authority
+            pieces = [self._written(suffixed(named, SHADOW)), *self.upload.copied()]
         self._outbound.mirror(name, self.request.method, pieces)

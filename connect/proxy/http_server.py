@@ -298,8 +298,11 @@ class ServerConnection:
         settings, quiet_s = self._state.settings, now - self._moved_at
         exchange = self.exchange
         if self.phase is Phase.LINGERING:
-            if quiet_s >= settings.http_linger_s:
-                self.wire.reset()
+            if self.wire.unsent:
+                if quiet_s >= settings.http_stall_s:
+                    self.wire.reset()
+            elif quiet_s >= settings.http_linger_s:
+                self.wire.close()  # no reset: the kernel may still hold the end of the answer
         elif exchange is None:
             if self._reader.pending:
                 if now - self._head_at >= settings.http_head_s:

@@ -12,6 +12,8 @@ from chowk.connect.http1.body import Span, reader, writer
 from chowk.connect.http1.framing import NONE, Framing, Kind
 
 KEPT_BYTES_MAX: Final = 64 * 1024
+KEPT_PIECES_MAX: Final = 256
+"""More are joined: an object for each byte of a body that drips in would weigh fifty times as much."""
 
 
 class Upload:
@@ -45,7 +47,10 @@ class Upload:
 
     def keep(self, spans: list[Span]) -> None:
         """Keep content for later, whatever its size: it was not sent yet."""
-        self._kept += map(bytes, spans)
+        if spans:
+            self._kept.append(b"".join(spans))  # one copy, however many chunks they were
+            if len(self._kept) > KEPT_PIECES_MAX:
+                self._kept = [b"".join(self._kept)]
 
     def passed(self, spans: list[Span]) -> list[Span]:
         """How to send content that came now; it is kept too while there is room."""

@@ -74,9 +74,14 @@ class Link(asyncio.BufferedProtocol):
         if self.transport is not None:
             self.transport.close()
 
+    @property
+    def unsent(self) -> bool:
+        """Whether the peer still has to take what was written before."""
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+
     def reset(self) -> None:
-        """End at once, so that the peer sees a reset rather than an end."""
-        if self.transport is None or self.transport.is_closing():
+        """End at once, so that the peer sees a reset rather than an end; also one that was to end when all is sent."""
+        if self.transport is None or (self.transport.is_closing() and not self.unsent):
             return
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:

@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from chowk.connect.http1.authority import is_authority
-from chowk.connect.http1.edits import CompiledEdits, compile_edits, fault_of
+from chowk.connect.http1.cookie import is_cookie_name, set_cookie
+from chowk.connect.http1.edits import CompiledEdits, compile_edits
 from chowk.connect.http1.heads import RequestHead
 from chowk.connect.http1.path import joined, offset_of, quoted, rule_key
 from chowk.connect.http1.refusal import Refusal
@@ -22,8 +23,6 @@ from chowk.connect.routing.conditions import BadCondition, cookie_value, header_
 from chowk.connect.snapshot import HttpRoute, Split, StickyKey
 from chowk.core.records.traffic import HttpMatch, HttpRedirect
 
-COOKIE_TTL_S_MAX: Final = 400 * 86_400.0
-"""Browsers keep no cookie longer (RFC 6265bis section 5.5)."""
 _POINTS: Final = 1 << 64
 _QUERY_SAFE: Final = bytes(code for code in range(0x21, 0x7F) if code != 0x23)
 _NO_MATCH: Final = HttpMatch()
@@ -114,7 +113,9 @@ class CompiledRoute:
         if value:
             return self._hash(value), b""
         value = b"%032x" % rng.getrandbits(128)
-        return self._hash(value), _set_cookie(self._sticky_cookie, value, self.route.sticky.ttl_s)
+        return self._hash(value), set_cookie(
+            self._sticky_cookie, value, self.route.sticky.ttl_s, b"/", b"; SameSite=Lax"
+        )
 
     def _hash(self, value: bytes) -> int:
         return int.from_bytes(blake2b(value, digest_size=8, key=self._salt).digest())
@@ -185,13 +186,8 @@ def _check_targets(route: HttpRoute) -> None:
         raise BadCondition("a redirect to what is no host")
     if redirect.scheme.lower() not in ("", "http", "https"):
         raise BadCondition("a redirect to a scheme other than http and https")
-    if route.sticky is not None and fault_of(route.sticky.cookie or "cookie"):
+    if route.sticky is not None and not is_cookie_name(route.sticky.cookie.encode(errors="replace") or b"cookie"):
         raise BadCondition("a sticky cookie whose name is no token")
-
-
-def _set_cookie(name: bytes, value: bytes, ttl_s: float) -> bytes:
-    age = b"; Max-Age=%d" % min(ttl_s, COOKIE_TTL_S_MAX) if ttl_s >= 1 else b""
-    return b"%b=%b; Path=/%b; HttpOnly; SameSite=Lax" % (name, value, age)
 
 
 def _without_port_of(authority: bytes, before: bytes, scheme: bytes) -> bytes:

@@ -133,7 +133,7 @@ def test_a_hash_key_binds_callers_and_a_missing_cookie_is_made(tmp_path):
                 first = await client.ask()
                 cookie = first.header("set-cookie")
                 assert cookie is not None
-                assert "Max-Age=60; Path=/; HttpOnly" in cookie
+                assert "Path=/; Max-Age=60; HttpOnly" in cookie
                 seen.add(first.body)
                 for _ in range(3):
                     again = await client.ask(headers=f"Cookie: {cookie.split(';')[0]}\r\n")

@@ -1,0 +1,133 @@
+"""Peers that are slow on purpose, and floods of tiny pieces: who is only slow gets everything, who never moves is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+
+import pytest
+import uvloop
+
+from chowk.connect.http1.framing import CHUNKED
+from chowk.connect.proxy.http_client import INTERIMS_MAX
+from chowk.connect.proxy.http_upload import KEPT_BYTES_MAX, KEPT_PIECES_MAX, upload_of
+from support.http_rig import Client, HttpRig, once
+from support.mesh_rig import until
+
+ANSWER_BYTES = 12_000_000
+"""More than the buffers of the kernel and of both proxies hold."""
+
+
+async def sized(head, reader, writer):
+    """An application that answers with as many bytes as the path says, whatever of the request has come."""
+    left = int(re.search(rb"/([0-9]+)", head)[1])
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % left)
+    while left:
+        writer.write(b"a" * min(left, 60_000))
+        left -= min(left, 60_000)
+        await writer.drain()
+
+
+async def narrow(port, text):
+    """A client whose kernel takes little before it reads."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, ("127.0.0.1", port))
+    await loop.sock_sendall(sock, text)
+    return sock
+
+
+async def taken(sock, most):
+    got = 0
+    while got < most:
+        data = await asyncio.get_running_loop().sock_recv(sock, 65536)
+        if not data:
+            break
+        got += len(data)
+    return got
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nnot all",
+    ],
+    ids=["the last answer", "an answer before the body came"],
+)
+def test_a_client_that_rests_before_it_takes_the_end_of_its_answer_gets_all_of_it(request_head, tmp_path):
+    async def run():
+        async with HttpRig(tmp_path, http_linger_s=0.1, http_look_s=0.02) as rig:
+            port = await rig.pair_http()
+            rig.http.script = sized
+            sock = await narrow(port, request_head % ANSWER_BYTES)
+            web = rig.proxies["web"].state
+            got = await taken(sock, ANSWER_BYTES - 300_000)
+            deadline = web.clock.now() + 1.0
+            await until(lambda: web.clock.now() > deadline, "the time to linger is over, ten times")
+            got += await taken(sock, ANSWER_BYTES)
+            assert got > ANSWER_BYTES
+            sock.close()
+            await until(lambda: not web.http.served, "and its connection ended")
+
+    uvloop.run(run())
+
+
+def test_clients_that_never_take_the_end_of_their_last_answer_are_ended(tmp_path):
+    async def run():
+        async with HttpRig(tmp_path, http_linger_s=0.1, http_stall_s=0.5, http_look_s=0.05) as rig:
+            port = await rig.pair_http()
+            rig.http.script = sized
+            text = b"GET /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            clients = [await narrow(port, text % size) for size in range(100_000, 3_500_000, 100_000)]
+            await until(lambda: len(rig.http.heads) == len(clients), "all asked")
+            web = rig.proxies["web"]
+            await until(lambda: not web.state.http.served, "none holds a connection for ever", 8)
+            assert web.state.connections.inside == 0
+            assert (await once(port, "/1")).status == 200
+            for client in clients:
+                client.close()
+
+    uvloop.run(run())
+
+
+def test_a_flood_of_interim_answers_is_no_answer(tmp_path):
+    async def run():
+        async def flood(head, reader, writer):
+            with contextlib.suppress(OSError):
+                while True:
+                    writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+                    await writer.drain()
+
+        async def many(head, reader, writer):
+            writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * INTERIMS_MAX + b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        async with HttpRig(tmp_path) as rig:
+            port = await rig.pair_http()
+            for script, status in ((many, 204), (many, 204), (flood, 502)):
+                rig.http.script = script
+                client = await Client.open(port)
+                client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                seen = 0
+                while (got := await client.answer()).status == 102:
+                    seen += 1
+                assert (got.status, seen) == (status, INTERIMS_MAX)
+                client.close()
+            assert rig.proxies["api"].describe().edges[0].reasons == {"bad-response": 1}
+
+    uvloop.run(run())
+
+
+def test_a_body_of_tiny_chunks_is_kept_in_few_pieces():
+    upload = upload_of(CHUNKED)
+    times = KEPT_BYTES_MAX // 4 - 1
+    for _ in range(times):
+        spans, _rest = upload.feed(b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n1\r\nd\r\n")
+        upload.passed(spans)
+    pieces = upload.copied()
+    assert len(pieces) <= KEPT_PIECES_MAX + 2
+    assert b"".join(map(bytes, pieces)) == b"%x\r\n" % (4 * times) + b"abcd" * times + b"\r\n"
