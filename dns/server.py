@@ -1,25 +1,22 @@
-"""The DNS server: one UDP and one TCP listener an address, over one responder. Started by the agent's boot."""
+"""The DNS server: UDP and TCP listeners at each address over one responder. Started by the agent, and by its DNS workers."""
 
 from __future__ import annotations
 
 import random
-import socket
 from collections.abc import Sequence
 
 import structlog
 
 from chowk.core.runtime.clock import Clock
-from chowk.core.runtime.sockets import bind_tcp, bind_udp
 from chowk.dns.lookup import Lookup
 from chowk.dns.recursor import Recursor, parse_recursor
 from chowk.dns.responder import Responder, Stats
 from chowk.dns.settings import DnsSettings, make_zone
+from chowk.dns.sockets import DnsSockets, bind_sockets
 from chowk.dns.tcp import TcpListener
 from chowk.dns.udp import UdpListener
 
 log = structlog.get_logger("chowk.dns")
-
-_PORT_TRIES = 20
 
 
 class DnsServer:
@@ -46,38 +43,59 @@ class DnsServer:
             parse_recursor(text)
         self._clock = clock
         self._responder = Responder(zone, None, lookup, clock, rng or random.Random())
-        self._listeners: list[UdpListener | TcpListener] = []
+        self._udp: list[list[UdpListener]] = []
+        self._tcp: list[TcpListener] = []
+        self._left: set[int] = set()
+        self.sockets = DnsSockets((), ())
         self.port = 0
 
-    async def start(self, addresses: Sequence[str], port: int) -> None:
-        """Listen on each address. PortTaken or OSError when one cannot be bound; then none is."""
-        bound: list[tuple[socket.socket, socket.socket]] = []
-        try:
-            for address in addresses:
-                bound.append(_bind_pair(address, port))
-                port = bound[-1][0].getsockname()[1]
-        except OSError:
-            for pair in bound:
-                for sock in pair:
-                    sock.close()
-            raise
-        self.port = port
-        self._endpoints = {sock.getsockname()[:2] for sock, _ in bound}
+    async def start(self, addresses: Sequence[str], port: int, shares: int = 1) -> None:
+        """Listen on each address, in `shares` that can be left to others. PortTaken or OSError when one address cannot be
+        bound; then none is."""
+        await self.listen(bind_sockets(addresses, port, shares))
+
+    async def listen(self, sockets: DnsSockets) -> None:
+        """Listen on these, which are closed with this server."""
+        self.sockets = sockets
+        self.port = sockets.port
+        self._endpoints = {sock.getsockname()[:2] for sock in sockets.tcp}
         self.reload(self._settings)
-        for udp, tcp in bound:
-            limit = self._settings.response_rate_limit
-            for listener in (
-                UdpListener(udp, self._responder, self._clock, limit),
-                TcpListener(tcp, self._responder),
-            ):
-                self._listeners.append(listener)
+        limit = self._settings.response_rate_limit
+        self._udp = [
+            [UdpListener(each, self._responder, self._clock, limit) for each in share] for share in sockets.udp
+        ]
+        self._tcp = [TcpListener(each, self._responder) for each in sockets.tcp]
+        for share in self._udp:
+            for listener in share:
                 await listener.start()
+        for accepting in self._tcp:
+            await accepting.start()
+
+    def leave(self, share: int) -> None:
+        """Read this share of UDP no more, since another process does. When all are left, TCP is too."""
+        self._left.add(share)
+        for listener in self._udp[share]:
+            listener.pause()
+        if len(self._left) == len(self._udp):
+            for accepting in self._tcp:
+                accepting.pause()
+
+    async def take(self, share: int) -> None:
+        """Read this share again."""
+        self._left.discard(share)
+        for listener in self._udp[share]:
+            listener.resume()
+        for accepting in self._tcp:
+            await accepting.start()
 
     async def close(self) -> None:
         """Stop listening, close all connections, give up pending queries."""
-        for listener in self._listeners:
-            await listener.close()
-        self._listeners.clear()
+        for share in self._udp:
+            for listener in share:
+                await listener.close()
+        for accepting in self._tcp:
+            await accepting.close()
+        self._udp, self._tcp = [], []
         await self._responder.close()
 
     def reload(self, settings: DnsSettings) -> None:
@@ -88,24 +106,11 @@ class DnsServer:
         if len(others) < len(recursors):
             log.warning("a recursor is this very server and is left out", recursors=settings.recursors)
         self._settings = settings
-        for listener in self._listeners:
-            if isinstance(listener, UdpListener):
+        for share in self._udp:
+            for listener in share:
                 listener.limit(settings.response_rate_limit)
         self._responder.reload(zone, Recursor(others, settings.recursor_timeout_s) if others else None)
 
     def stats(self) -> Stats:
         """The counters so far."""
         return self._responder.stats
-
-
-def _bind_pair(address: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket on the same port; for port 0, one that is free for both."""
-    for attempt in range(_PORT_TRIES):
-        udp = bind_udp(address, port, "DNS")
-        try:
-            return udp, bind_tcp(address, udp.getsockname()[1], "DNS")
-        except OSError:
-            udp.close()
-            if port != 0 or attempt == _PORT_TRIES - 1:
-                raise
-    raise OSError("DNS: no port is free for both UDP and TCP")

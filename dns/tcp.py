@@ -27,23 +27,30 @@ class TcpListener:
         self._closing = False
 
     async def start(self) -> None:
-        """Begin to accept."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self, self._responder), sock=self._sock)
+        """Begin to accept; again after `pause`."""
+        if self._server is None and not self._closing:
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(lambda: _Connection(self, self._responder), sock=self._sock.dup())
+
+    def pause(self) -> None:
+        """Accept no more: another process does. Who is connected is answered."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     async def close(self) -> None:
         """Stop accepting and close every connection."""
-        if self._server is None:
-            self._sock.close()
-            return
         self._closing = True
-        self._server.close()
+        server = self._server
+        self.pause()
+        self._sock.close()
         closing = list(self._connections)
         for connection in closing:
             connection.abort()
         for connection in closing:
             await connection.closed
-        await self._server.wait_closed()
+        if server is not None:
+            await server.wait_closed()
 
     def opened(self, connection: _Connection) -> None:
         """A connection is there; called by it."""

@@ -46,12 +46,26 @@ class UdpListener:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_turn: asyncio.Handle | None = None
         self._resting = False
+        self._paused = False
 
     async def start(self) -> None:
         """Begin to answer."""
         self._loop = asyncio.get_running_loop()
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self._loop.add_reader(self._sock.fileno(), self._turn)
+
+    def pause(self) -> None:
+        """Read no more: another process does. What was read is answered."""
+        if self._loop is not None:
+            self._paused = True
+            self._loop.remove_reader(self._sock.fileno())
+
+    def resume(self) -> None:
+        """Read again, also what waits since the other process died."""
+        if self._loop is not None and self._paused:
+            self._paused = False
+            if not self._resting:
+                self._loop.add_reader(self._sock.fileno(), self._turn)
 
     async def close(self) -> None:
         """Stop, and close the socket."""
@@ -75,10 +89,11 @@ class UdpListener:
             return
         if self._resting:
             self._resting = False
-            self._loop.add_reader(self._sock.fileno(), self._turn)
+            if not self._paused:
+                self._loop.add_reader(self._sock.fileno(), self._turn)
         now = self._clock.now()
         backlog, dropped = self._backlog, self._backlog.dropped
-        for _ in range(BATCHES_MAX):
+        for _ in range(0 if self._paused else BATCHES_MAX):
             packets = self._read()
             backlog.add(self._send_ready(packets, now), now)
             if len(packets) < BATCH:

@@ -24,6 +24,15 @@ def bind_udp(host: str, port: int, purpose: str) -> socket.socket:
     return _bind(host, port, socket.SOCK_DGRAM, purpose)
 
 
+def share_udp(first: socket.socket, purpose: str) -> socket.socket:
+    """Another socket at the address of `first`, to read it from another process: the kernel shares the senders out between
+    them (SO_REUSEPORT). Who binds alone, as everybody does here, still finds the port taken.
+    """
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    host, port = first.getsockname()[:2]
+    return _bind(host, port, socket.SOCK_DGRAM, purpose, shared=True)
+
+
 def bind_unix(path: Path, mode: int = 0o600, backlog: int = 512) -> socket.socket:
     """A listening Unix socket of that mode. A stale file is replaced; a live listener's is not (PortTaken)."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +72,7 @@ def is_taken(host: str, port: int) -> bool:
     return False
 
 
-def _bind(host: str, port: int, kind: socket.SocketKind, purpose: str) -> socket.socket:
+def _bind(host: str, port: int, kind: socket.SocketKind, purpose: str, *, shared: bool = False) -> socket.socket:
     protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, kind)
@@ -72,6 +81,8 @@ def _bind(host: str, port: int, kind: socket.SocketKind, purpose: str) -> socket
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setblocking(False)
         sock.bind((host, port))
     except OSError as error:
