@@ -42,6 +42,8 @@ from chowk.agent.proxies.supervisor import ProxySupervisor
 from chowk.agent.sync import Syncer
 from chowk.agent.views.views import Views
 from chowk.agent.watches.watches import Watches
+from chowk.agent.workers.group import DnsWorkers
+from chowk.agent.workers.options import dns_settings, worker_options, worker_orders
 from chowk.core.addresses import joined
 from chowk.core.errors import ChowkError
 from chowk.core.records.member import Member
@@ -51,7 +53,6 @@ from chowk.core.runtime.clock import SystemClock
 from chowk.core.runtime.sockets import is_taken
 from chowk.core.server_options import ServerOptions
 from chowk.dns.server import DnsServer
-from chowk.dns.settings import DnsSettings
 
 log = structlog.get_logger("chowk.agent")
 LEAVE_TIMEOUT_S = 5.0
@@ -74,6 +75,7 @@ class Agent:
         self.failure = ""
         """Why the agent stopped by itself; "" when it was told to."""
         self._closers: list[Callable[[], Any]] = []
+        self.workers: DnsWorkers | None = None
 
     # --- life
 
@@ -128,6 +130,7 @@ class Agent:
         await self._start_listeners()
         await self._start_server(node)
         await self._start(self.cluster)
+        await self._start_workers()
         await self._start(self.views)
         await self._start(self.syncer)
         await self._start(self.checks)
@@ -183,7 +186,9 @@ class Agent:
             checks=new.checks,
             node_meta=new.node_meta,
             checks_config=new.checks_config,
-            dns=msgspec.structs.replace(new.dns, domain=keep.dns.domain, alt_domain=keep.dns.alt_domain),
+            dns=msgspec.structs.replace(
+                new.dns, domain=keep.dns.domain, alt_domain=keep.dns.alt_domain, workers=keep.dns.workers
+            ),
             watches=new.watches,
             limits=new.limits,
             http=new.http,
@@ -197,6 +202,7 @@ class Agent:
         self.local.load(new.services, new.checks)
         self.checks.reload(self.config.checks_config)
         self.dns.reload(dns_settings(self.config))
+        self._tell_workers()
         self._reload_certificate()
         self.syncer.reload(self.config.checks_config.check_update_interval_s)
         await self.watches.reload(new.watches)
@@ -290,7 +296,7 @@ class Agent:
             members=self.members,
             gossip=self.cluster.gossip,
             certificate_ends=lambda: self.cluster.certificate_ends_at_s,
-            dns=lambda: msgspec.structs.asdict(self.dns.stats()),
+            dns=lambda: msgspec.structs.asdict(self.dns.stats()) if self.workers is None else self.workers.stats(),
             rng=self._rng,
         )
         await self._start(ExpiryWatch(lambda: known_certificates(context), self.local, self._clock))
@@ -300,7 +306,7 @@ class Agent:
         lookup = ViewLookup(self.views, self.client, config.datacenter, self._clock)
         self.dns = DnsServer(lookup, dns_settings(config), config.node_name, config.datacenter, self._clock, self._rng)
         if config.ports.dns >= 0:
-            await self.dns.start(config.addresses.dns, config.ports.dns)
+            await self.dns.start(config.addresses.dns, config.ports.dns, shares=max(1, config.dns.workers))
             self._closers.append(self.dns.close)
 
     async def _start_server(self, node: Node) -> None:
@@ -333,6 +339,22 @@ class Agent:
         server = Child("server", "chowk.server.main", lambda: msgspec.to_builtins(options), self._clock)
         await self._start(server)
 
+    async def _start_workers(self) -> None:
+        if self.config.ports.dns < 0 or not self.config.dns.workers:
+            return
+        socket = str(self._folder.run_dir / SERVER_SOCKET)
+        self.workers = DnsWorkers(
+            self.dns,
+            lambda udp, tcp: worker_options(self.config, self.cluster, socket, udp, tcp),
+            self._clock,
+        )
+        self.cluster.reach.add(lambda _: self._tell_workers())
+        await self._start(self.workers)
+
+    def _tell_workers(self) -> None:
+        if self.workers is not None:
+            self.workers.tell(worker_orders(self.config, self.cluster))
+
     async def _reload_on_signal(self) -> None:
         try:
             await self.reload()
@@ -361,8 +383,3 @@ class Agent:
         except (TimeoutError, ChowkError) as error:
             log.warning("could not leave the catalog", error=str(error) or "no server answered in time")
         await self.cluster.leave(LEAVE_TIMEOUT_S)
-
-
-def dns_settings(config: AgentConfig) -> DnsSettings:
-    """What the DNS room needs of the configuration."""
-    return msgspec.convert(config.dns, DnsSettings, from_attributes=True)

@@ -16,6 +16,7 @@ import structlog
 from chowk.agent.api.members import own_tags
 from chowk.agent.client.pool import ServerClient
 from chowk.agent.config.model import AgentConfig
+from chowk.agent.gossip.callbacks import Callbacks
 from chowk.agent.gossip.driver import Gossip, GossipOptions
 from chowk.agent.gossip.keyring import Keyring, encode_key
 from chowk.agent.gossip.reporting import MemberReporter
@@ -52,6 +53,10 @@ class Cluster:
         self.keys = tuple(encode_key(key) for key in keyring.keys)
         self._identity = ClusterIdentity(self.keys, AGENT, config.node_id, config.node_name, config.datacenter, clock)
         self.client = ServerClient(server_socket, clock, rng, identity=self._identity)
+        self.servers: tuple[str, ...] = ()
+        """The servers of other hosts that can be reached, as `host:port`."""
+        self.reach: Callbacks[None] = Callbacks()
+        """After `servers` or `keys` changed: all that other processes of this agent need to go to a server."""
         self.gossip: Gossip | None = None
         self._reporter: MemberReporter | None = None
         self._own: ServerClient | None = None
@@ -70,7 +75,7 @@ class Cluster:
             services,
         )
         gossip.changed.add(lambda _: self._follow_members(gossip))
-        gossip.on_keys(self._identity.set_keys)
+        gossip.on_keys(self._follow_keys)
         gossip.fatal.add(fatal)
         self._whereabouts = Whereabouts(gossip, self.client, self.size, clock, rng)
         if server_socket is not None:
@@ -140,6 +145,14 @@ class Cluster:
             and (not cluster or one.cluster in ("", cluster))
         )
         self.client.set_servers(tuple(servers))
+        if tuple(servers) != self.servers:
+            self.servers = tuple(servers)
+            self.reach.call(None)
+
+    def _follow_keys(self, keys: tuple[str, ...]) -> None:
+        self._identity.set_keys(keys)
+        self.keys = keys
+        self.reach.call(None)
 
 
 def _options(config: AgentConfig) -> GossipOptions:

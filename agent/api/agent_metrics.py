@@ -165,6 +165,11 @@ def _dns(counts: dict[str, int]) -> Iterator[Metric]:
     for reason in DNS_DROPS:
         dropped.add_metric([reason], counts.get(f"dropped_{reason}", 0))
     yield dropped
+    if "workers" in counts:
+        yield _gauge("chowk_dns_workers", "DNS workers that answer now.", counts["workers"])
+        yield CounterMetricFamily(
+            "chowk_dns_worker_restarts", "DNS workers started again.", value=counts["worker_restarts"]
+        )
 
 
 def _loop(process: str, stats: dict[str, str]) -> Iterator[Metric]:

@@ -136,7 +136,7 @@ def _kept(value: Any) -> Any:
 
 def _dns(whole: Decoded, problems: Problems) -> DnsConfig:
     block: Decoded = whole.get("dns_config") or Decoded(whole.position, "dns_config")
-    same = ("only_passing", "enable_truncate", "udp_answer_limit", "a_record_limit", "wire_cache")
+    same = ("only_passing", "enable_truncate", "udp_answer_limit", "a_record_limit", "wire_cache", "workers")
     soa: Decoded | None = block.get("soa")
     rate: Decoded | None = block.get("response_rate_limit")
     if rate is not None:

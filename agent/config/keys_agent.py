@@ -93,6 +93,7 @@ DNS = Schema(
         Key("soa", Block(SOA), "The SOA record", "{}", reload=True),
         Key("wire_cache", Flag(), "Answer repeated questions from ready bytes", "true", reload=True),
         Key("response_rate_limit", Block(DNS_RATE), "Limits replies to forged addresses (UDP)", "{}", reload=True),
+        Key("workers", Whole(maximum=64), "Processes that answer DNS; 0: the agent itself does", "0"),
         Key("allow_stale", Flag(), "Answers come from views, which are always allowed to be stale", "true"),
         Key("max_stale", Duration(), "Views answer however old they are", "87600h"),
         Key("use_cache", Flag(), "Answers always come from views", "true"),

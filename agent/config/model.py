@@ -97,6 +97,7 @@ class DnsConfig(Section, frozen=True, kw_only=True):
     soa: SoaConfig = SoaConfig()
     wire_cache: bool = True
     response_rate_limit: RateLimitConfig = RateLimitConfig()
+    workers: int = 0
 
 
 class LimitsConfig(Section, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ _RELOADED = frozenset({
     "watches",
 })  # fmt: skip
 _FIXED_INSIDE = {
-    "dns": ("domain", "alt_domain"),
+    "dns": ("domain", "alt_domain", "workers"),
     "http": ("max_header_bytes",),
 }
 

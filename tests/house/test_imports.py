@@ -63,6 +63,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.config_watch": ("core", "agent.config"),
     "agent.log_stream": ("core",),
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
+    "agent.workers": (
+        "core", "agent.children", "agent.client", "agent.views", "agent.lookup", "agent.cluster", "agent.config.model", "dns",
+    ),
     "agent.api": (
         "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies",
         "agent.gossip", "agent.log_stream", "connect.control", *CONNECT_CORES,
