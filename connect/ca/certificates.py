@@ -20,8 +20,12 @@ from chowk.core.records.ca import CARoot, LeafCertificate
 
 BACKDATED_S: Final = 60.0
 """Certificates begin this long before they are made, for hosts whose clocks are behind."""
+_CROSSED_PATH_LENGTH: Final = 1
+"""Below a root that another vouches for stands its intermediate."""
 _SERIAL_BITS: Final = 62
 """Of the root: its serial number is a field of a record, and travels as a 64-bit integer."""
+_SERIAL_MASK: Final = 2**63 - 1
+"""What a record shows of a longer serial number, which a root from elsewhere may have."""
 
 
 class Authority:
@@ -64,7 +68,7 @@ class Authority:
         public_key = root.public_key()
         if not isinstance(public_key, ec.EllipticCurvePublicKey):
             raise ValueError("not an EC key")  # noqa: TRY004  a certificate whose content is wrong
-        builder = _signer("", public_key, path_length=1).subject_name(root.subject)
+        builder = _signer("", public_key, path_length=_CROSSED_PATH_LENGTH).subject_name(root.subject)
         end = min(root.not_valid_after_utc, self._certificate.not_valid_after_utc)
         return _pem(self._sign(builder, now_s, end))
 
@@ -79,10 +83,26 @@ class Authority:
         )
 
     def life_left(self, now_s: float) -> float:
-        """The part of its certificate's life that is left at `now_s` (Unix): 1 down to 0, and below when it has ended."""
+        """The part of its certificate's life that is left at `now_s` (Unix): 1 down to 0, and below when it has ended.
+
+        0 too when it has not begun, since a clock was set back: what it signs now proves nothing.
+        """
         begin = self._certificate.not_valid_before_utc.timestamp()
         end = self._certificate.not_valid_after_utc.timestamp()
-        return (end - now_s) / (end - begin)
+        return (end - now_s) / (end - begin) if now_s >= begin else 0.0
+
+    def age_s(self, now_s: float) -> float:
+        """Seconds since its certificate began."""
+        return now_s - self._certificate.not_valid_before_utc.timestamp()
+
+    def why_silent(self, now_s: float) -> str:
+        """Why this root cannot vouch for another one at `now_s` (Unix); "" when it can (see `cross_sign`)."""
+        if self.life_left(now_s) <= 0:
+            return "it is not valid now"
+        basic = self._certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        if basic.path_length is not None and basic.path_length < _CROSSED_PATH_LENGTH + 1:
+            return f"its path length is {basic.path_length}"
+        return ""
 
     def sign_leaf(self, identity: SpiffeService, csr_pem: str, now_s: float, ttl_s: float) -> LeafCertificate:
         """A leaf for the CSR's public key that proves `identity`, valid `ttl_s` from `now_s` (Unix) or till this ends.
@@ -140,7 +160,7 @@ def root_record(root: x509.Certificate, *, active: bool) -> CARoot:
     return CARoot(
         id=fingerprint(root),
         name="Consul CA Root Cert",
-        serial_number=root.serial_number,
+        serial_number=root.serial_number & _SERIAL_MASK,
         signing_key_id=_colons(_key_id(root)),
         external_trust_domain=_domain(root),
         not_before=_rfc3339(root.not_valid_before_utc),
@@ -201,7 +221,13 @@ def _authority_key_id(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
 
 
 def _key_id(certificate: x509.Certificate) -> bytes:
-    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:  # a root from elsewhere need not say it
+        public_key = certificate.public_key()
+        if not isinstance(public_key, ec.EllipticCurvePublicKey):
+            raise ValueError("not an EC key") from None  # noqa: TRY004  a certificate whose content is wrong
+        return x509.SubjectKeyIdentifier.from_public_key(public_key).digest
 
 
 def _domain(root: x509.Certificate) -> str:

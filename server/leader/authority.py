@@ -8,21 +8,32 @@ intermediate whose key is in this process's memory alone: each term of leadershi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
 from cryptography import x509
 from msgspec.structs import replace
 
-from chowk.connect.ca.certificates import Authority
+from chowk.connect.ca.certificates import Authority, root_record
+from chowk.connect.ca.provided import Offer, read_offer
 from chowk.connect.ca.rate import TokenBucket
 from chowk.connect.ca.rotation import Facts, Step, kept, next_root, next_step
-from chowk.connect.ca.settings import CASettings, checked_configuration, read_settings
+from chowk.connect.ca.settings import (
+    ROOT_CERT,
+    CASettings,
+    OfferedRoot,
+    checked_configuration,
+    is_provided,
+    offered_root,
+    read_settings,
+)
 from chowk.connect.snapshot import SpiffeService
 from chowk.core.commands import SetCAConfiguration, SetCARoots
 from chowk.core.errors import InvalidRequest, TooManyRequests, Unavailable
 from chowk.core.records.ca import CAConfiguration, CARoot, LeafCertificate
+from chowk.core.requests import WriteReply
 from chowk.core.runtime.clock import Clock
 from chowk.core.server_options import ServerOptions
 from chowk.server.leader.key_sharing import KeySharing
@@ -33,8 +44,16 @@ from chowk.server.state.machine import StoreMachine
 
 log = structlog.get_logger("chowk.ca")
 ROOTS_MAX = 8
+NOT_YET = "this server has no certificate authority yet: try again"
+TOO_MANY = "Rate limit reached, try again later"
+NOT_CROSSED = (
+    "the root that signs now cannot vouch for another ({why}): hosts that have not heard of the new root when it begins"
+    " to sign refuse its leaves until they have. To go on all the same, set ForceWithoutCrossSigning"
+)
 SIGNING_MAX = 256
 """Signatures under way; more are refused."""
+TURN_S = 0.5
+"""How long a signature waits where few may be made at the same time."""
 
 
 class CertificateAuthority:
@@ -60,6 +79,7 @@ class CertificateAuthority:
         self._changing = asyncio.Lock()
         self._bucket = TokenBucket(CASettings().csr_per_second, clock.now())
         self._signing = 0
+        self._turns = (SIGNING_MAX, asyncio.Semaphore(SIGNING_MAX))
 
     async def establish(self) -> None:
         """Make this leader the CA. ChowkError or OSError when it cannot now: call again."""
@@ -69,7 +89,7 @@ class CertificateAuthority:
             root = await self._keys.find(active) if active is not None else None
             if root is None or root.life_left(self._clock.wall()) <= 0:
                 if active is not None:
-                    why = "no server has its key" if root is None else "it has ended"
+                    why = "no server has its key" if root is None else "it is not valid now"
                     log.error("the active root cannot sign: a new root, and every leaf anew", root=active.id, why=why)
                 record, root = await self._make()
                 await self._activate(record, root, previous=None)
@@ -93,6 +113,9 @@ class CertificateAuthority:
             following = next_root(self._roots)
             facts = Facts(
                 root_left=root.life_left(now_s),
+                root_age_s=root.age_s(now_s),
+                rotation_period_s=settings.rotation_period_s,
+                provided=self._is_provided(active),
                 intermediate_left=issuer.life_left(now_s),
                 published_s=self._known_for(following) if following is not None else None,
                 now_s=now_s,
@@ -100,6 +123,10 @@ class CertificateAuthority:
             )
             step = next_step(self._roots, facts)
             if step is Step.PUBLISH_ROOT:
+                if facts.provided:
+                    log.error(
+                        "the root that was provided comes to its end: another is made, provide one", root=active.id
+                    )
                 await self._publish()
             elif step is Step.ACTIVATE_ROOT and following is not None:
                 await self._switch(following)
@@ -113,17 +140,44 @@ class CertificateAuthority:
     async def rotate(self, *, emergency: bool, distrust: bool) -> str:
         """Begin to rotate the root; the id of the new one. ChowkError, OSError.
 
-        In an `emergency` it signs at once; with `distrust` the roots before it are trusted no more, from this moment.
+        In an `emergency` it signs at once; with `distrust` the roots before it are trusted no more, from this moment, and
+        one that was to sign next neither: its key lay beside theirs.
         """
         async with self._changing:
             if self._root is None:
-                raise Unavailable("this server has no certificate authority yet: try again")
+                raise Unavailable(NOT_YET)
             following = next_root(self._roots)
-            if following is None:
+            if following is None or distrust:
+                if distrust:
+                    self._keys.forget()
                 following = await self._publish()
             if emergency:
                 await self._switch(following, distrust=distrust)
             return following.id
+
+    async def configure(self, wanted: CAConfiguration, cas: int | None) -> WriteReply:
+        """Take another configuration; a root in it is published, and signs once everybody trusts it. InvalidRequest,
+        ChowkError, OSError: the root may be published, the configuration is not taken; call again.
+        """
+        async with self._changing:
+            root, current = self._root, next_root(self._roots) or self._active
+            if root is None or current is None:
+                raise Unavailable(NOT_YET)
+            configuration, offered = checked_configuration(wanted), offered_root(wanted)
+            old = self._machine.store.ca_configuration
+            if cas is not None and cas != (old.modify_index if old is not None else 0):
+                return WriteReply(index=self._machine.store.index, ok=False)
+            offer = self._read_offer(offered, read_settings(configuration.config).root_ttl_s)
+            is_new = offer.key is not None if offer is not None else self._is_provided(current)
+            if is_new:
+                why = root.why_silent(self._clock.wall())
+                if why and not wanted.force_without_cross_signing:
+                    raise InvalidRequest(NOT_CROSSED.format(why=why))
+                await self._publish(offer)
+            if offer is not None:
+                chosen = root_record(offer.root, active=False).root_cert_pem
+                configuration = replace(configuration, config={**configuration.config, ROOT_CERT: chosen})
+            return await self._writes.propose(SetCAConfiguration(configuration=configuration, cas=cas))
 
     async def keys(self) -> tuple[tuple[str, bytes], ...]:
         """The roots that sign, now or next, and their keys (PEM), for the other servers; none where this one signs not."""
@@ -143,23 +197,43 @@ class CertificateAuthority:
         issuer = self._issuer
         store = self._machine.store
         if issuer is None or not store.cluster_id:
-            raise Unavailable("this server has no certificate authority yet: try again")
+            raise Unavailable(NOT_YET)
         if issuer.life_left(self._clock.wall()) <= 0:
             raise Unavailable(
-                "the CA's certificate has ended: a new one is due in seconds; see chowk connect ca status"
+                "the CA's certificate is not valid now: a new one is due in seconds; see chowk connect ca status"
             )
         settings = self._settings()
         self._bucket.set_rate(settings.csr_per_second)
         if self._signing >= SIGNING_MAX or not self._bucket.take(self._clock.now()):
-            raise TooManyRequests("Rate limit reached, try again later")
+            raise TooManyRequests(TOO_MANY)
         identity = SpiffeService(
             trust_domain=store.trusted().trust_domain, datacenter=self._options.datacenter, service=service
         )
         self._signing += 1
         try:
-            return await asyncio.to_thread(issuer.sign_leaf, identity, csr_pem, self._clock.wall(), settings.leaf_ttl_s)
+            async with self._turn(settings):
+                now_s = self._clock.wall()
+                return await asyncio.to_thread(issuer.sign_leaf, identity, csr_pem, now_s, settings.leaf_ttl_s)
         finally:
             self._signing -= 1
+
+    @asynccontextmanager
+    async def _turn(self, settings: CASettings) -> AsyncIterator[None]:
+        """One of those that may sign at the same time. TooManyRequests after TURN_S."""
+        counts = settings.csr_concurrent and not settings.csr_per_second
+        most = settings.csr_concurrent if counts else SIGNING_MAX
+        if most != self._turns[0]:
+            self._turns = (most, asyncio.Semaphore(most))
+        turns = self._turns[1]
+        try:
+            async with asyncio.timeout(TURN_S):
+                await turns.acquire()
+        except TimeoutError:
+            raise TooManyRequests(TOO_MANY) from None
+        try:
+            yield
+        finally:
+            turns.release()
 
     @property
     def _roots(self) -> tuple[CARoot, ...]:
@@ -168,6 +242,9 @@ class CertificateAuthority:
     @property
     def _active(self) -> CARoot | None:
         return next((root for root in self._roots if root.active), None)
+
+    def _is_provided(self, root: CARoot) -> bool:
+        return is_provided(self._machine.store.ca_configuration, root)
 
     def _settings(self) -> CASettings:
         configuration = self._machine.store.ca_configuration
@@ -183,6 +260,8 @@ class CertificateAuthority:
         wanted = CAConfiguration(provider=self._options.ca_provider, config=self._options.ca_config)
         try:
             configuration = checked_configuration(wanted)
+            if offered_root(wanted) != OfferedRoot():
+                log.error("ca_config: a root is not taken from there: run chowk connect ca set-config once servers run")
         except InvalidRequest as error:
             log.error("ca_config is not usable; defaults are used", error=str(error))
             configuration = checked_configuration(CAConfiguration())
@@ -191,10 +270,21 @@ class CertificateAuthority:
     async def _make(self) -> tuple[CARoot, Authority]:
         return await self._keys.make(self._machine.store.cluster_id, self._clock.wall(), self._settings().root_ttl_s)
 
-    async def _publish(self) -> CARoot:
-        """A new root that everybody is told to trust; it signs nothing yet."""
-        record, _authority = await self._make()
-        await self._write((*self._roots[-(ROOTS_MAX - 1) :], record))
+    def _read_offer(self, offered: OfferedRoot, root_ttl_s: float) -> Offer | None:
+        known = [root.root_cert_pem for root in (next_root(self._roots), self._active) if root is not None]
+        return read_offer(offered, known, self._machine.store.cluster_id, self._clock.wall(), root_ttl_s)
+
+    async def _publish(self, offer: Offer | None = None) -> CARoot:
+        """A new root that everybody is told to trust; it signs nothing yet. One that was to be next goes."""
+        if offer is not None and offer.key is not None:
+            record = root_record(offer.root, active=False)
+            await self._keys.hold(record, offer.key)
+        else:
+            record, _authority = await self._make()
+        given_up = next_root(self._roots)
+        gone = {record.id, given_up.id if given_up is not None else ""}
+        others = [root for root in self._roots if root.id not in gone]
+        await self._write((*others[-(ROOTS_MAX - 1) :], record))
         self._keys.made()
         self._known_for(record)
         log.info("a new root is published", root=record.id, valid_until=record.not_after)
@@ -214,7 +304,10 @@ class CertificateAuthority:
     ) -> None:
         now_s = self._clock.wall()
         crossed: tuple[str, ...] = ()
-        if previous is not None and previous.life_left(now_s) > 0:
+        why = previous.why_silent(now_s) if previous is not None else ""
+        if why:
+            log.warning("the root before does not vouch for the one that signs now", root=record.id, why=why)
+        elif previous is not None:
             crossed = (previous.cross_sign(x509.load_pem_x509_certificate(record.root_cert_pem.encode()), now_s),)
         others = [] if distrust else [_rotated_out(root, now_s) for root in self._roots if root.id != record.id]
         await self._issue(record, authority, crossed, others=tuple(others[-(ROOTS_MAX - 1) :]))

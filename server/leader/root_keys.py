@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from chowk.connect.ca.certificates import Authority, make_root, root_record
 from chowk.connect.ca.keys import key_pem, load_key, make_key
@@ -55,6 +56,12 @@ class RootKeys:
         await asyncio.to_thread(self._keys.save, record.id, pem)
         await self._sharing.publish(record.id, pem)
         return record, authority
+
+    async def hold(self, record: CARoot, key: ec.EllipticCurvePrivateKey) -> None:
+        """The key of a root that the operator brought is where it must be. Unavailable, OSError: call again."""
+        pem = key_pem(key)
+        await asyncio.to_thread(self._keys.save, record.id, pem)
+        await self._sharing.publish(record.id, pem)
 
     def made(self) -> None:
         """The root that `make` gave is replicated: the next one is another."""

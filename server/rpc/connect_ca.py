@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from chowk.connect.ca.settings import checked_configuration
+from chowk.connect.ca.settings import shown_configuration
 from chowk.connect.ca.spiffe import check_service_name
-from chowk.core.commands import SetCAConfiguration
 from chowk.core.errors import InvalidRequest
 from chowk.core.events import ROOTS, Topic
-from chowk.core.records.ca import CAConfiguration
 from chowk.core.requests import (
     CA_CONFIGURATION,
     CA_CONFIGURE,
@@ -51,13 +49,14 @@ async def _roots(context: ServerContext, request: Read) -> RootsReply:
 
 async def _configuration(context: ServerContext, request: Read) -> CAConfigurationReply:
     topic = Topic(kind=changed.CA_CONFIGURATION)
-    meta, found = await context.reads.run(request.options, (topic,), lambda store: store.ca_configuration)
-    return CAConfigurationReply(meta=meta, configuration=found or CAConfiguration())
+    meta, found = await context.reads.run(
+        request.options, (topic,), lambda store: shown_configuration(store.ca_configuration, store.roots)
+    )
+    return CAConfigurationReply(meta=meta, configuration=found)
 
 
 async def _configure(context: ServerContext, request: CAConfigurationWrite) -> WriteReply:
-    configuration = checked_configuration(request.configuration)
-    return await context.writes.propose(SetCAConfiguration(configuration=configuration, cas=request.cas))
+    return await context.signer.configure(request.configuration, request.cas)
 
 
 async def _rotate(context: ServerContext, request: CARotate) -> CARotateReply:

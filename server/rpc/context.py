@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chowk.core.operator_requests import AutopilotState
-from chowk.core.records.ca import LeafCertificate
+from chowk.core.records.ca import CAConfiguration, LeafCertificate
+from chowk.core.requests import WriteReply
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.loop_lag import LagTally
 from chowk.core.server_options import ServerOptions
@@ -30,6 +31,10 @@ class Signer(Protocol):
 
     async def rotate(self, *, emergency: bool, distrust: bool) -> str:
         """Begin to rotate the root; the id of the new one."""
+        ...
+
+    async def configure(self, wanted: CAConfiguration, cas: int | None) -> WriteReply:
+        """Take another configuration, with a root in it or not. InvalidRequest, Unavailable."""
         ...
 
 

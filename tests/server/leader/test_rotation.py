@@ -123,7 +123,7 @@ def test_an_emergency_signs_at_once_after_everything_has_ended(tmp_path: Path) -
         async with Life(tmp_path, clock=clock) as life:
             authority, store = life.duties.authority, life.machine.store
             clock.ahead_s = 11 * YEAR_S
-            with pytest.raises(Unavailable, match="has ended"):
+            with pytest.raises(Unavailable, match="is not valid now"):
                 await leaf_of(life)
             new_id = await authority.rotate(emergency=True, distrust=False)
             assert store.trusted().active_root_id == new_id
