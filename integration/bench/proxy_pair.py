@@ -52,13 +52,14 @@ class App(asyncio.Protocol):
         self.can_write.set()
 
     def data_received(self, data: bytes) -> None:
-        if data == BULK:
+        if data.startswith(b"GET /bulk "):
             self.task = asyncio.get_running_loop().create_task(self.bulk())
         else:
             self.transport.write(REPLY * data.count(b"\r\n\r\n"))
 
     async def bulk(self) -> None:
         block = bytes(256 * 1024)
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BULK_BYTES)
         for _ in range(BULK_BYTES // len(block)):
             await self.can_write.wait()
             self.transport.write(block)
