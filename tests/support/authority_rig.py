@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from chowk.core import codec
-from chowk.core.commands import Envelope, SetCARoots
+from chowk.core.commands import Envelope, SetCAConfiguration, SetCARoots
 from chowk.core.errors import Unavailable
 from chowk.core.runtime.clock import SystemClock
 from chowk.core.server_options import ServerOptions
@@ -26,15 +26,32 @@ class Spy(SoloConsensus):
         self.folder = folder
         self.keys_seen: list[set[str]] = []
         self.failures = 0
+        self.refuse_configuration = 0
 
     async def propose(self, entry: bytes, *, timeout_s: float) -> object:
-        if isinstance(codec.unpack(entry, Envelope).command, SetCARoots):
+        command = codec.unpack(entry, Envelope).command
+        if isinstance(command, SetCAConfiguration) and self.refuse_configuration:
+            self.refuse_configuration -= 1
+            raise Unavailable("the disk of the log is away")
+        if isinstance(command, SetCARoots):
             ca = self.folder / "server" / "ca"
             self.keys_seen.append({path.stem for path in ca.glob("*.pem")})
             if self.failures:
                 self.failures -= 1
                 raise Unavailable("the disk of the log is away")
         return await super().propose(entry, timeout_s=timeout_s)
+
+
+class MovedClock(SystemClock):
+    """The machine's clock, some time ahead."""
+
+    ahead_s = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead_s
+
+    def wall(self) -> float:
+        return super().wall() + self.ahead_s
 
 
 class Life:

@@ -15,23 +15,11 @@ from chowk.connect.ca.verification import IdentityError, verify_chain
 from chowk.core.errors import Unavailable
 from chowk.core.records.ca import CARoots, LeafCertificate
 from chowk.core.runtime.clock import SystemClock
-from support.authority_rig import Life
+from support.authority_rig import Life, MovedClock
 
 CSR = make_csr(make_key(), "web")
 DAY_S = 86_400.0
 YEAR_S = 365 * DAY_S
-
-
-class MovedClock(SystemClock):
-    """The machine's clock, some time ahead."""
-
-    ahead_s = 0.0
-
-    def now(self) -> float:
-        return super().now() + self.ahead_s
-
-    def wall(self) -> float:
-        return super().wall() + self.ahead_s
 
 
 def proven(leaf: LeafCertificate, roots: CARoots, now_s: float) -> str:
