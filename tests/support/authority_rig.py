@@ -19,7 +19,7 @@ from support.consensus import SoloConsensus
 
 
 class Spy(SoloConsensus):
-    """Notes which keys were on the disk when a root was proposed; may crash there."""
+    """Notes which keys were on the disk when a root was proposed; may crash there, before it is written or after."""
 
     def __init__(self, machine: StoreMachine, folder: Path) -> None:
         super().__init__(machine, folder / "solo.log")
@@ -27,6 +27,7 @@ class Spy(SoloConsensus):
         self.keys_seen: list[set[str]] = []
         self.failures = 0
         self.refuse_configuration = 0
+        self.replies_lost = 0
 
     async def propose(self, entry: bytes, *, timeout_s: float) -> object:
         command = codec.unpack(entry, Envelope).command
@@ -39,6 +40,10 @@ class Spy(SoloConsensus):
             if self.failures:
                 self.failures -= 1
                 raise Unavailable("the disk of the log is away")
+            if self.replies_lost:
+                self.replies_lost -= 1
+                await super().propose(entry, timeout_s=timeout_s)
+                raise Unavailable("nobody knows whether it was written")
         return await super().propose(entry, timeout_s=timeout_s)
 
 
