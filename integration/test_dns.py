@@ -1,4 +1,5 @@
-"""DNS as `dig` sees it, of a real agent, over UDP and TCP: every form of names, the limits, refusals, recursors, garbage."""
+"""DNS as `dig` sees it, of a real agent, over UDP and TCP: every form of names, the limits, refusals, recursors, garbage.
+The agent answers itself, or two workers do: there is no difference."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import dnslib
 import pytest
 
 from harness.agent import AgentProcess
+from harness.counters import dns_counters
 from harness.dig import dig
 from harness.mesh import sidecar_ports
 from harness.waiting import eventually
@@ -61,7 +63,7 @@ class Resolver:
             self._socket.sendto(reply.pack(), client)
 
 
-def configuration(recursor: int) -> str:
+def configuration(recursor: int, workers: int) -> str:
     low, high = sidecar_ports()
     many = "\n".join(
         f'services {{ id = "many-{number}", name = "many", port = {1000 + number}, address = "127.0.2.{number}" }}'
@@ -72,7 +74,7 @@ def configuration(recursor: int) -> str:
     recursors = ["127.0.0.1:{recursor}"]
     alt_domain = "mesh.test"
     node_meta {{ rack = "r12" }}
-    dns_config {{ enable_truncate = true, service_ttl {{ "web" = "7s" }} }}
+    dns_config {{ workers = {workers}, enable_truncate = true, service_ttl {{ "web" = "7s" }} }}
     services {{ id = "web-1", name = "web", port = 81, address = "127.0.1.1"
       tags = ["v1", "eu.west"], weights {{ passing = 5, warning = 2 }} }}
     services {{ id = "web-2", name = "web", port = 82, address = "127.0.1.2", tags = ["v2"] }}
@@ -95,9 +97,13 @@ def resolver() -> Iterator[Resolver]:
         yield resolver
 
 
-@pytest.fixture(scope="module")
-def agent(resolver: Resolver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path_factory.mktemp("dns"), configuration(resolver.port)) as agent:
+@pytest.fixture(scope="module", params=[0, 2], ids=["agent", "workers"])
+def agent(
+    resolver: Resolver, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[AgentProcess]:
+    workers: int = request.param
+    with AgentProcess(tmp_path_factory.mktemp("dns"), configuration(resolver.port, workers)) as agent:
+        eventually(lambda: dns_counters(agent).get("chowk_dns_workers", 0) == workers, "the workers answer")
         eventually(lambda: len(agent.passing("many")) == MANY, "the services are in the catalog")
         eventually(lambda: len(agent.passing("api-sidecar-proxy")) == 1, "the sidecar passes")
         eventually(lambda: agent.get("/v1/health/service/alias"), "all are there")

@@ -1,6 +1,6 @@
 """DNS under a flood: who is still answered, how soon, and whether the agent's other work goes on.
 
-    python integration/bench/dns_flood.py [--seconds 6]
+    python integration/bench/dns_flood.py [--seconds 6] [--workers 0]
 
 First the rate at which the agent answers names that nobody asked for before (those that cost most), then ten times that
 rate, sent without waiting for replies. Beside the flood a probe asks for a name in use, another sends an HTTP request, and a
@@ -202,16 +202,19 @@ def main() -> int:
     """Run and print; 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--workers", type=int, default=0, help="DNS workers of the agent")
     options = parser.parse_args()
     backend = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), _Healthy)
     threading.Thread(target=backend.serve_forever, daemon=True).start()
     hcl = f"""
+    dns_config {{ workers = {options.workers} }}
     services {{ name = "web", port = 80
       check {{ id = "up", http = "http://127.0.0.1:{backend.server_port}/", interval = "200ms", timeout = "2s" }} }}
     checks {{ id = "beat", name = "beat", ttl = "2s", status = "passing" }}
     """
     with tempfile.TemporaryDirectory() as folder, AgentProcess(Path(folder), hcl) as agent:
         eventually(lambda: len(agent.passing("web")) == 1, "the service passes", 20)
+        eventually(lambda: counters(agent).get("chowk_dns_workers", 0) == options.workers, "the workers answer", 20)
         met = measure(agent, options.seconds)
     backend.shutdown()
     return 0 if met else 1

@@ -1,6 +1,6 @@
 """DNS at saturation: an agent's answers against dnsmasq's, who serves the same names from its configuration.
 
-    python integration/bench/dns_speed.py [--runs 3] [--seconds 3]
+    python integration/bench/dns_speed.py [--runs 3] [--seconds 3] [--workers 0]
 
 SRV and A of a service of 10 instances, and of one of 5,000, asked by dnsperf with EDNS over UDP. dnsperf and the server
 share the machine's cores, so only ratios of one run say something; runs of all subjects take turns. While dnsperf
@@ -30,6 +30,7 @@ import dnslib
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.agent import AgentProcess
+from harness.counters import dns_counters
 from harness.ports import free_port
 from harness.waiting import eventually
 
@@ -84,8 +85,14 @@ def register(agent: AgentProcess, service: str, prefix: str, network: str, count
 
 
 def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """What it and its DNS workers have used."""
+    workers = [each for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if _is_worker(each)]
+    stats = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in (pid, *workers)]
+    return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def _is_worker(pid: str) -> bool:
+    return b"chowk.agent.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def question(name: str, kind: str) -> bytes:
@@ -207,14 +214,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--workers", type=int, default=0, help="DNS workers of the agent")
     options = parser.parse_args()
     if shutil.which("dnsperf") is None:
         print("dnsperf is missing (apt-get install dnsperf): nothing is measured")
         return 0
-    with tempfile.TemporaryDirectory() as folder, AgentProcess(Path(folder)) as agent:
+    hcl = f"dns_config {{ workers = {options.workers} }}"
+    with tempfile.TemporaryDirectory() as folder, AgentProcess(Path(folder), hcl) as agent:
         register(agent, "small", "s", "10.1", SMALL)
         register(agent, "large", "l", "10.2", LARGE)
         eventually(lambda: len(agent.passing("large")) == LARGE, "the services are in the catalog", 30)
+        eventually(lambda: dns_counters(agent).get("chowk_dns_workers", 0) == options.workers, "the workers answer", 20)
         dnsmasq = Dnsmasq() if shutil.which("dnsmasq") else None
         if dnsmasq is None:
             print("dnsmasq is missing (apt-get install dnsmasq-base): there is nobody to compare with")
