@@ -36,19 +36,29 @@ CRITICAL_PART: Final = 0.10
 """A certificate that lives shorter than months is judged by the part of its life that is left, not by days."""
 SIDECAR_LIFE_S: Final = 72 * 3600.0
 """Of a leaf whose begin its sidecar does not tell."""
+SIGNS: Final = "signs"
+NEXT: Final = "next"
+ROTATED_OUT: Final = "rotated out"
+VOUCHES: Final = "vouches"
+IN_USE: Final = "in use"
+"""Phases. A root is `next` while it is trusted and does not sign yet, `rotated out` while what it signed is still trusted; what
+`vouches` is the root that signs, as signed by the one before."""
 SEVERITIES: Final = ("ok", "warning", "critical")
+NAMED_BY: Final = 11
+"""Roots have one name; so much of the id tells them apart."""
 ROOTS_S: Final = 1.0
 """How long the roots are waited for when no view of them is open yet."""
 
 
 class CertificateLife(NamedTuple):
-    """One certificate. Times are Unix seconds; `active` is false of a root that signs no more."""
+    """One certificate. Times are Unix seconds; `active` is false of what signs no more, or not yet. `phase`: see above."""
 
     type: str
     name: str
     begins_s: float
     ends_s: float
     active: bool = True
+    phase: str = IN_USE
 
     def left_s(self, now_s: float) -> float:
         """Seconds until it ends, negative when it has."""
@@ -81,14 +91,18 @@ async def _roots(context: ApiContext) -> CARoots:
 
 def _of_mesh(roots: CARoots) -> Iterator[CertificateLife]:
     for root in roots.roots:
-        yield CertificateLife(ROOT, root.name or root.id, unix_s(root.not_before), unix_s(root.not_after), root.active)
-        for pem in root.intermediate_certs:
+        phase = SIGNS if root.active else (ROTATED_OUT if root.rotated_out_at else NEXT)
+        begin, end = unix_s(root.not_before), unix_s(root.not_after)
+        yield CertificateLife(ROOT, f"{root.name} {root.id[:NAMED_BY]}".strip(), begin, end, root.active, phase)
+        for place, pem in enumerate(root.intermediate_certs):
             try:
                 found = x509.load_pem_x509_certificate(pem.encode())
             except ValueError:
                 continue
             begin, end = found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
-            yield CertificateLife(INTERMEDIATE, found.subject.rfc4514_string(), begin, end, root.active)
+            signs = root.active and place == 0
+            phase = SIGNS if signs else (VOUCHES if root.active else ROTATED_OUT)
+            yield CertificateLife(INTERMEDIATE, found.subject.rfc4514_string(), begin, end, signs, phase)
 
 
 def _leaves(context: ApiContext) -> Iterator[CertificateLife]:
@@ -131,6 +145,7 @@ def _shown(life: CertificateLife, now_s: float) -> dict[str, Any]:
         "Type": life.type,
         "Name": life.name,
         "Active": life.active,
+        "Phase": life.phase,
         "NotBefore": _text(life.begins_s),
         "NotAfter": _text(life.ends_s),
         "SecondsRemaining": int(left_s),

@@ -36,7 +36,12 @@ def get_config(api: ApiClient) -> None:
 @flag("--force-without-cross-signing", is_flag=True, help="Go on even if the old root cannot sign the new one.")
 @api_flags
 def set_config(api: ApiClient, config_file: str, force_without_cross_signing: bool) -> None:
-    """Change the authority's configuration."""
+    """Change the authority's configuration: JSON or HCL with Provider ("consul") and Config.
+
+    Config takes LeafCertTTL, IntermediateCertTTL, RootCertTTL, RotationPeriod, CSRMaxPerSecond, CSRMaxConcurrent, and
+    PrivateKey with RootCert: a root of your own. Another root is trusted at once, signs in 30 seconds, and is vouched for by
+    the one before it; the key goes to the servers' disks and is never shown. Without RootCert the cluster makes its own.
+    """
     plain = read_plain(config_file)
     configuration: dict[str, Any] = {
         "Provider": get_any(plain, "provider") or "consul",
@@ -60,13 +65,13 @@ def status(api: ApiClient, output_format: str) -> int:
     if output_format == JSON:
         show_json(found)
     else:
-        rows: list[tuple[str, ...]] = [("Severity", "Type", "Name", "Active", "Ends", "Left")]
+        rows: list[tuple[str, ...]] = [("Severity", "Type", "Name", "Phase", "Ends", "Left")]
         rows += [
             (
                 one["Severity"],
                 one["Type"],
                 one["Name"],
-                "yes" if one["Active"] else "no",
+                one.get("Phase", ""),
                 one["NotAfter"],
                 time_left(one["SecondsRemaining"]),
             )

@@ -94,8 +94,7 @@ class CertificateAuthority:
                 record, root = await self._make()
                 await self._activate(record, root, previous=None)
             elif active is not None:
-                crossed = active.intermediate_certs[1:]
-                await self._issue(active, root, crossed)
+                await self._issue(active, root, self._crossed(active))
 
     def resign(self) -> None:
         """This server leads no more: let go of the keys."""
@@ -131,7 +130,7 @@ class CertificateAuthority:
             elif step is Step.ACTIVATE_ROOT and following is not None:
                 await self._switch(following)
             elif step is Step.NEW_INTERMEDIATE:
-                await self._issue(active, root, active.intermediate_certs[1:])
+                await self._issue(active, root, self._crossed(active))
             elif step is Step.DROP_ROOTS:
                 left = kept(self._roots, now_s, settings.leaf_ttl_s)
                 await self._write(left)
@@ -242,6 +241,10 @@ class CertificateAuthority:
     @property
     def _active(self) -> CARoot | None:
         return next((root for root in self._roots if root.active), None)
+
+    def _crossed(self, active: CARoot) -> tuple[str, ...]:
+        """The root that signs, as signed by those before it: leaves bring that while one of them is trusted."""
+        return active.intermediate_certs[1:] if any(root.rotated_out_at for root in self._roots) else ()
 
     def _is_provided(self, root: CARoot) -> bool:
         return is_provided(self._machine.store.ca_configuration, root)

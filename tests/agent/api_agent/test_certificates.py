@@ -42,10 +42,10 @@ def test_roots_and_leaves_are_told_with_their_end_and_without_a_key(tmp_path: Pa
             ("agent", "n1"),
         ]
         root = found["Certificates"][-1]
-        assert (root["Type"], root["Active"], root["Severity"]) == ("root", True, "ok")
+        assert (root["Type"], root["Active"], root["Phase"], root["Severity"]) == ("root", True, "signs", "ok")
         assert 3000 < root["DaysRemaining"] < 4000
         assert set(root) == {
-            "Type", "Name", "Active", "NotBefore", "NotAfter", "SecondsRemaining", "DaysRemaining", "Severity",
+            "Type", "Name", "Active", "Phase", "NotBefore", "NotAfter", "SecondsRemaining", "DaysRemaining", "Severity",
         }  # fmt: skip
         assert found["Summary"]["Total"] == len(found["Certificates"])
         assert found["Summary"]["ByType"]["leaf"] == 1
