@@ -41,7 +41,7 @@ NEXT: Final = "next"
 ROTATED_OUT: Final = "rotated out"
 VOUCHES: Final = "vouches"
 IN_USE: Final = "in use"
-"""Phases. A root is `next` while it is trusted and does not sign yet, `rotated out` while what it signed is still trusted; what
+"""Phases. A root is `next` while it is trusted and does not sign yet, `rotated out` while what it signed is trusted; what
 `vouches` is the root that signs, as signed by the one before."""
 SEVERITIES: Final = ("ok", "warning", "critical")
 NAMED_BY: Final = 11
