@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from chowk.agent.api.agent_certificates import known_certificates
+from chowk.agent.api.agent_certificates import known_certificates, known_roots
 from chowk.agent.api.app import make_app
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.members import own_tags, shown_member
@@ -126,7 +126,7 @@ class Agent:
             self._clock,
             self.checks.hasten,
         )
-        self.leaves = LeafCache(self.client, self._clock, config.node_name)
+        self.leaves = LeafCache(self.client, self._clock, config.node_name, roots=lambda: known_roots(self.views))
         await self._start_listeners()
         await self._start_server(node)
         await self._start(self.cluster)

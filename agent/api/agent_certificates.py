@@ -17,6 +17,7 @@ from chowk.agent.api.context import ApiContext
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
+from chowk.agent.views.views import Views
 from chowk.core.errors import ChowkError
 from chowk.core.events import ROOTS, RootsItem, Topic
 from chowk.core.records.ca import CARoots, unix_s
@@ -85,7 +86,12 @@ async def _roots(context: ApiContext) -> CARoots:
         await view.wait_ready(ROOTS_S)
     except ChowkError:
         return CARoots()
-    item = view.items.get("")
+    return known_roots(context.views)
+
+
+def known_roots(views: Views) -> CARoots:
+    """The roots that the mesh trusts, as far as this agent knows now."""
+    item = views.view(Topic(kind=ROOTS)).items.get("")
     return item.roots if isinstance(item, RootsItem) else CARoots()
 
 

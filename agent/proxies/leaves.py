@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -14,9 +15,9 @@ import structlog
 
 from chowk.agent.client.pool import ServerClient
 from chowk.connect.ca.keys import key_pem, make_csr, make_key
-from chowk.connect.proxy.renewal import refuse_untimely, renew_at, retry_in
+from chowk.connect.proxy.renewal import ROTATION_S_MAX, refuse_untimely, renew_at, retry_in
 from chowk.core.errors import ChowkError, TooManyRequests
-from chowk.core.records.ca import LeafCertificate, unix_s
+from chowk.core.records.ca import CARoots, LeafCertificate, unix_s
 from chowk.core.requests import CA_SIGN, SignRequest
 from chowk.core.runtime.clock import Clock
 from chowk.core.runtime.tasks import TaskOwner
@@ -31,10 +32,11 @@ LOOK_S: Final = 30.0
 
 
 class _Held:
-    """A service's leaf, and when somebody last asked for it."""
+    """A service's leaf, and when somebody last asked for it. `root_id`: the root that signed then, "" when unknown."""
 
-    def __init__(self, leaf: LeafCertificate, used_at: float, renew_at: float) -> None:
+    def __init__(self, leaf: LeafCertificate, used_at: float, renew_at: float, root_id: str) -> None:
         self.leaf = leaf
+        self.root_id = root_id
         self.used_at = used_at
         self.renew_at = renew_at
         self.signing = asyncio.Lock()
@@ -42,13 +44,23 @@ class _Held:
 
 
 class LeafCache:
-    """`leaf(service)` answers from memory once it has been signed; `wait_newer` serves blocking queries."""
+    """`leaf(service)` answers from memory once it has been signed; `wait_newer` serves blocking queries. `roots` tells those
+    that the mesh trusts now: when another signs, leaves are renewed.
+    """
 
-    def __init__(self, client: ServerClient, clock: Clock, node: str = "", rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        client: ServerClient,
+        clock: Clock,
+        node: str = "",
+        rng: random.Random | None = None,
+        roots: Callable[[], CARoots] = CARoots,
+    ) -> None:
         self._client = client
         self._clock = clock
         self._node = node
         self._rng = rng or random.Random()
+        self._roots = roots
         self._held: dict[str, _Held] = {}
         self._signing: dict[str, asyncio.Lock] = {}
         self._tasks = TaskOwner("leaves")
@@ -95,7 +107,8 @@ class LeafCache:
                 if len(self._held) >= LEAVES_MAX:
                     raise TooManyRequests(f"this agent holds leaves for {LEAVES_MAX} services already")
                 leaf = await self._sign(service)
-                held = self._held[service] = _Held(leaf, self._clock.now(), self._renewal_at(leaf))
+                root_id = self._roots().active_root_id
+                held = self._held[service] = _Held(leaf, self._clock.now(), self._renewal_at(leaf), root_id)
                 self._tasks.spawn(self._renew(service, held), f"renew:{service}")
         self._signing.pop(service, None)
         return held
@@ -127,6 +140,7 @@ class LeafCache:
             if self._clock.now() - held.used_at > IDLE_S:
                 del self._held[service]
                 return
+            self._follow_roots(held)
             left_s = held.renew_at - self._clock.wall()
             if left_s > 0:
                 await self._clock.sleep(min(left_s, LOOK_S))
@@ -139,6 +153,16 @@ class LeafCache:
                 await self._clock.sleep(retry_in(failures, self._rng))
                 continue
             failures = 0
+
+    def _follow_roots(self, held: _Held) -> None:
+        """Another root signs: a new leaf soon, and now if what signed this one is trusted no more."""
+        roots = self._roots()
+        if roots.active_root_id in ("", held.root_id):
+            return
+        trusted = not held.root_id or any(root.id == held.root_id for root in roots.roots)
+        delay_s = self._rng.uniform(0.0, ROTATION_S_MAX) if trusted else 0.0
+        held.root_id = roots.active_root_id
+        held.renew_at = min(held.renew_at, self._clock.wall() + delay_s)
 
     def _put(self, held: _Held, leaf: LeafCertificate) -> None:
         held.leaf = leaf

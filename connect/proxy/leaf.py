@@ -11,9 +11,12 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from chowk.connect.ca.keys import key_pem, make_csr, make_key
 from chowk.connect.ca.spiffe import parse_spiffe
+from chowk.connect.ca.verification import verify_chain
 from chowk.connect.proxy.credentials import Credentials, make_credentials
 from chowk.connect.proxy.leaf_file import LeafFile, StoredLeaf
 from chowk.connect.proxy.renewal import HeldLeaf, due_at, refuse_untimely, renew_at, retry_in
@@ -25,6 +28,12 @@ from chowk.core.records.ca import CARoots, LeafCertificate, unix_s
 log = structlog.get_logger("chowk.proxy")
 LOOK_S_MAX = 30.0
 """The wall clock may jump: the time until the renewal is looked at again at least this often."""
+
+
+def _verify(leaf: LeafCertificate, roots: CARoots, now_s: float) -> None:
+    """IdentityError for a leaf of a root that we do not trust: of a server that has not heard of its end, for one."""
+    chain = x509.load_pem_x509_certificates(leaf.cert_pem.encode())
+    verify_chain([each.public_bytes(Encoding.DER) for each in chain], roots, now_s)
 
 
 class LeafKeeper:
@@ -105,6 +114,7 @@ class LeafKeeper:
             raise InvalidRequest(f"asked for a leaf of {snapshot.service}, got one of {identity.service}")
         start, end = unix_s(leaf.valid_after), unix_s(leaf.valid_before)
         refuse_untimely(start, end, self._state.clock.wall())
+        _verify(leaf, snapshot.roots, self._state.clock.wall())
         held = HeldLeaf(
             service=identity.service,
             trust_domain=identity.trust_domain,

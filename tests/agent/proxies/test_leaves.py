@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chowk.agent.proxies.leaves import LeafCache
-from chowk.connect.proxy.renewal import RETRY_S_MAX
+from chowk.agent.proxies.leaves import LOOK_S, LeafCache
+from chowk.connect.proxy.renewal import RETRY_S_MAX, ROTATION_S_MAX
 from chowk.core.errors import ChowkError, Unavailable
-from chowk.core.records.ca import LeafCertificate
+from chowk.core.records.ca import CARoot, CARoots, LeafCertificate
 from chowk.core.requests import SignReply, SignRequest
 from chowk.core.runtime.clock import ManualClock
 
@@ -129,3 +129,34 @@ def test_a_signer_dead_for_a_whole_life_is_asked_rarely_and_used_soon_after_it_i
         assert signer.signed == 2
 
     play(scene)
+
+
+def test_another_root_brings_another_leaf_soon_and_at_once_where_the_old_one_is_trusted_no_more() -> None:
+    async def main() -> None:
+        clock = ManualClock()
+        signer = Signer(clock)
+        known = ["r1"]
+        cache = LeafCache(signer, clock, "host1", random.Random(1), roots=lambda: trusted(*known))  # type: ignore[arg-type]
+        await cache.leaf("web")
+        known.append("r2")
+        await clock.advance(LOOK_S + ROTATION_S_MAX)
+        assert signer.signed == 2
+        await clock.advance(10 * LOOK_S)
+        assert signer.signed == 2, "once"
+        known[:] = ["r3"]
+        await clock.advance(LOOK_S)
+        assert signer.signed == 3
+        await cache.close()
+
+    asyncio.run(main())
+
+
+def trusted(*ids: str) -> CARoots:
+    made = tuple(
+        CARoot(
+            id=one, name="", serial_number=1, signing_key_id="", external_trust_domain="", not_before="", not_after="",
+            root_cert_pem="",
+        )
+        for one in ids
+    )  # fmt: skip
+    return CARoots(active_root_id=ids[-1], roots=made)
