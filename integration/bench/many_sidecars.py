@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -37,33 +38,34 @@ def part(sorted_values: Sequence[float], share: float) -> float:
     return sorted_values[min(int(len(sorted_values) * share), len(sorted_values) - 1)]
 
 
-async def stream(port: int, heard: list[float]) -> None:
-    """Hold an open request to the application; the moment at which the mesh cuts it goes to `heard`."""
+async def hold(port: int) -> asyncio.StreamReader:
+    """A request that the application has begun to answer, and does not end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(b"POST /hold HTTP/1.1\r\nHost: api\r\nContent-Length: 10\r\n\r\n1")
+    writer.write(b"GET /hold HTTP/1.1\r\nHost: api\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(1)
+    return reader
+
+
+async def cut(reader: asyncio.StreamReader) -> float:
+    """When the mesh has cut it."""
+    with contextlib.suppress(OSError):
         while await reader.read(4096):
             pass
-    except OSError:
-        pass
-    finally:
-        heard.append(time.monotonic())
-        writer.close()
+    return time.monotonic()
 
 
 async def denied(many: ManySidecars) -> list[float]:
-    """Deny everybody while each sidecar carries an open request: how long each of them lived on."""
-    heard: list[float] = []
-    held = [asyncio.create_task(stream(port, heard)) for port in many.upstreams]
-    await asyncio.sleep(2.0)
-    began = time.monotonic()
-    await asyncio.to_thread(many.agent.cli, "intention", "create", "-deny", "*", "api")
-    written = time.monotonic()
+    """Deny everybody while each sidecar carries an open request: how long each of them lived on, from the writing's begin."""
     async with asyncio.timeout(WAIT_S):
-        await asyncio.gather(*held)
-    await asyncio.to_thread(many.agent.cli, "intention", "delete", "*", "api")
-    print(f"  (the command itself took {written - began:.2f} s)")
-    return sorted(each - written for each in heard)
+        held = await asyncio.gather(*(hold(port) for port in many.upstreams))
+        ends = [asyncio.create_task(cut(reader)) for reader in held]
+        path = "/v1/connect/intentions/exact?source=*&destination=api"
+        began = time.monotonic()
+        await asyncio.to_thread(many.agent.put, path, {"Action": "deny"})
+        moments = await asyncio.gather(*ends)
+    await asyncio.to_thread(many.agent.request, "DELETE", path)
+    return sorted(each - began for each in moments)
 
 
 def measure(folder: Path, count: int, rounds: int) -> None:
@@ -104,10 +106,9 @@ def measure(folder: Path, count: int, rounds: int) -> None:
             print(
                 f"a killed one carries calls again                  {statistics.median(backs) * 1000:8.0f} ms   bar 1000"
             )
-            cut = asyncio.run(denied(many))
-            print(
-                f"denied until open requests are cut: p50, p99      {part(cut, 0.5) * 1000:8.0f} {part(cut, 0.99) * 1000:.0f} ms   bar 1000"
-            )
+            lives = asyncio.run(denied(many))
+            p50, p99 = part(lives, 0.5) * 1000, part(lives, 0.99) * 1000
+            print(f"denied until open requests are cut: p50, p99      {p50:8.0f} {p99:.0f} ms   bar 1000")
 
 
 def main() -> int:

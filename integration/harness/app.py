@@ -9,13 +9,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from harness.ports import free_port
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+    def handle_error(self, _request: object, _client: object) -> None:
+        """Who calls may go away."""
+
+
 class HttpApp:
-    """Answers `/` with its name and `/health` with 200, or 500 once `healthy` is False."""
+    """Answers `/` with its name, `/health` with 200, or 500 once `healthy` is False.
+
+    `/hold` is answered with one byte of two, and no more.
+    """
 
     def __init__(self, name: str, port: int = 0) -> None:
         self.name = name
         self.port = port or free_port()
         self.healthy = True
+        self._ended = threading.Event()
         app = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -23,6 +35,13 @@ class HttpApp:
             disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
+                if self.path == "/hold":
+                    self.send_response(200)
+                    self.send_header("Content-Length", "2")
+                    self.end_headers()
+                    self.wfile.write(b"1")
+                    app._ended.wait()
+                    return
                 status = 200 if self.path != "/health" or app.healthy else 500
                 body = app.name.encode()
                 self.send_response(status)
@@ -33,8 +52,7 @@ class HttpApp:
             def log_message(self, *_args: object) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", self.port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> HttpApp:
@@ -42,6 +60,7 @@ class HttpApp:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
 
