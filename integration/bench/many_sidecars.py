@@ -56,7 +56,7 @@ async def cut(reader: asyncio.StreamReader) -> float:
 
 
 async def denied(many: ManySidecars) -> list[float]:
-    """Deny everybody while each sidecar carries an open request: how long each of them lived on, from the writing's begin."""
+    """Deny everybody while each sidecar carries an open request: how long each lived on, from the writing's begin."""
     async with asyncio.timeout(WAIT_S):
         held = await asyncio.gather(*(hold(port) for port in many.upstreams))
         ends = [asyncio.create_task(cut(reader)) for reader in held]
