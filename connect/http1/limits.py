@@ -33,3 +33,5 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LIMITS: Final = Limits()
+BETWEEN_PROXIES: Final = Limits(head_bytes_max=128 * 1024, headers_max=200, target_bytes_max=16 * 1024)
+"""What one proxy takes from another: what the first let in has its headers, edits and rewrites now, and is not refused."""

@@ -11,9 +11,10 @@ from typing import Final, Protocol
 from chowk.connect.http1.body import BodyReader, Span, Trailers, reader
 from chowk.connect.http1.framing import Kind
 from chowk.connect.http1.heads import ResponseHead, ResponseReader
+from chowk.connect.http1.limits import BETWEEN_PROXIES, LIMITS
 from chowk.connect.http1.refusal import Refusal
 from chowk.connect.proxy.http_faults import BAD_RESPONSE, CUT, RESET, Fault
-from chowk.connect.proxy.wires import Wire
+from chowk.connect.proxy.wires import TlsWire, Wire
 
 INTERIMS_MAX: Final = 256
 """Answers before the answer (1xx) to one request: whoever sends more of them is not going to answer."""
@@ -63,7 +64,7 @@ class ClientConnection:
         self._home = home
         self._caller: Caller | None = None
         self._method = ""
-        self._reader = ResponseReader()
+        self._reader = ResponseReader(BETWEEN_PROXIES if isinstance(wire, TlsWire) else LIMITS)
         self._body: BodyReader | None = None
         self._reusable = False
         self._interims = 0

@@ -13,11 +13,12 @@ from typing import Final, Protocol
 from chowk.connect.http1.body import Span
 from chowk.connect.http1.forwarding import Passage, answer
 from chowk.connect.http1.heads import RequestHead, RequestReader
+from chowk.connect.http1.limits import BETWEEN_PROXIES, LIMITS
 from chowk.connect.http1.refusal import Refusal
 from chowk.connect.proxy.http_faults import BAD_REQUEST, CLIENT_TIMEOUT, ERROR_HEADER, STALLED, Fault
 from chowk.connect.proxy.http_upload import Upload
 from chowk.connect.proxy.state import ProxyState
-from chowk.connect.proxy.wires import Wire
+from chowk.connect.proxy.wires import TlsWire, Wire
 
 LINGER_BYTES_MAX: Final = 4 * 1024 * 1024
 """What a client may still send after an early answer before it is cut off."""
@@ -100,7 +101,7 @@ class ServerConnection:
         self._state = state
         self._now = state.clock.now
         self._handler = handler
-        self._reader = RequestReader()
+        self._reader = RequestReader(BETWEEN_PROXIES if isinstance(wire, TlsWire) else LIMITS)
         self._waiting = b""
         self._proceeding = False
         self._pauses = 0

@@ -46,6 +46,8 @@ class AppLink(PlainLink):
 class HttpAppLink(PlainWire):
     """One connection from the local application that speaks HTTP."""
 
+    dialled = False
+
     def __init__(self, upstream: Upstream) -> None:
         super().__init__()
         self._upstream = upstream

@@ -6,11 +6,13 @@ Without an `end` they are the links they come from, so a connection that stops b
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from chowk.connect.proxy.links import RECORD_BYTES, PlainLink, TlsLink
+from chowk.connect.proxy.links import READ_BYTES, RECORD_BYTES, PlainLink, TlsLink
 from chowk.connect.proxy.tally import Tally
 
 JOINED_BYTES_MAX: Final = 16 * 1024
@@ -37,9 +39,10 @@ class End(Protocol):
 
 
 class PlainWire(PlainLink):
-    """A connection with an application."""
+    """A connection with an application. `dialled`: the application is the server, whose answer may come to the last."""
 
     end: End | None = None
+    dialled = True
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop."""
@@ -57,9 +60,25 @@ class PlainWire(PlainLink):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop, once."""
+        last = self._last_words() if exc is not None and self.dialled and self.end is not None else b""
         super().connection_lost(exc)
         if self.end is not None:
+            if last:
+                self.end.received(last)
             self.end.lost()
+
+    def _last_words(self) -> bytes:
+        """What the peer said before it went, when writing has failed before that could be read: many applications answer a
+        large request early and close, unread bytes make that a reset, and the answer would be lost. At most one read.
+        """
+        sock = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if sock is None or sock.fileno() < 0:
+            return b""
+        try:
+            with socket.socket(fileno=os.dup(sock.fileno())) as own:
+                return own.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        except OSError:
+            return b""
 
     def pause_writing(self) -> None:
         """Called by the loop."""

@@ -131,3 +131,35 @@ def test_a_body_of_tiny_chunks_is_kept_in_few_pieces():
     pieces = upload.copied()
     assert len(pieces) <= KEPT_PIECES_MAX + 2
     assert b"".join(map(bytes, pieces)) == b"%x\r\n" % (4 * times) + b"abcd" * times + b"\r\n"
+
+
+def test_an_application_that_answers_and_closes_before_it_has_read_all_is_heard(tmp_path):
+    async def run():
+        async def early(head, reader, writer):
+            writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
+            writer.close()
+
+        async with HttpRig(tmp_path) as rig:
+            port = await rig.pair_http()
+            rig.http.script = early
+            for size in (100_000, 3_000_000):
+                client = await Client.open(port)
+                client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * size) + b"a" * size)
+                got = await client.answer()
+                assert (got.status, got.body) == (413, b"big")
+                client.close()
+
+    uvloop.run(run())
+
+
+def test_a_request_at_every_limit_is_not_refused_by_the_second_proxy_for_what_the_first_added(tmp_path):
+    async def run():
+        async with HttpRig(tmp_path) as rig:
+            port = await rig.pair_http()
+            client = await Client.open(port)
+            begin = b"GET /" + b"t" * 8191 + b" HTTP/1.1\r\nHost: a\r\n" + b"X-A: b\r\n" * 98 + b"X-B: "
+            client.send(begin + b"p" * (65536 - len(begin) - 4) + b"\r\n\r\n")
+            assert (await client.answer()).status == 200
+            client.close()
+
+    uvloop.run(run())
