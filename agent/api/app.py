@@ -15,6 +15,7 @@ from aiohttp import web
 
 from chowk.agent.api import access, compression, errors, query
 from chowk.agent.api.context import CONTEXT, ApiContext
+from chowk.agent.api.pieces import in_pieces
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.agent.api.routes import ROUTES
@@ -71,7 +72,7 @@ def _adapt(context: ApiContext, route: Route) -> AiohttpHandler:
         limit = route.body_bytes_max or context.config().limits.body_bytes_max
         response = await route.handler(ApiRequest(http, context, parameters, token, limit))
         await compression.encode(http, response)
-        return response
+        return await in_pieces(http, response)
 
     return handle
 

@@ -51,6 +51,25 @@ async def compressed(data: bytes, encoding: str) -> bytes:
     return await asyncio.to_thread(compress, data, encoding)
 
 
+class Stream:
+    """A body in a coding, or in none (""), made while its parts come."""
+
+    def __init__(self, encoding: str) -> None:
+        self._packer = zlib.compressobj(LEVEL, zlib.DEFLATED, _WINDOW[encoding]) if encoding else None
+
+    async def add(self, data: bytes) -> bytes:
+        """What can be written once `data` is there too; maybe nothing. It does not hold up the loop."""
+        if self._packer is None:
+            return data
+        if len(data) <= THREAD_BYTES:
+            return self._packer.compress(data)
+        return await asyncio.to_thread(self._packer.compress, data)
+
+    def end(self) -> bytes:
+        """What is left to write."""
+        return b"" if self._packer is None else self._packer.flush()
+
+
 async def encode(http: web.Request, response: web.StreamResponse) -> None:
     """Put the reply into the coding that the request asks for, unless it is small, streamed, or in one already."""
     accept = http.headers.get("Accept-Encoding", "")

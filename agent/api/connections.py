@@ -27,11 +27,14 @@ REFUSED_S: Final = 0.5
 """How long a refused client may take to read that it was."""
 UNREAD_BYTES: Final = 16 * 1024
 """Of an answer, kept for a client that does not read; what there is more of is not made before it reads."""
-UNSENT_BYTES: Final = 256 * 1024
+UNSENT_BYTES: Final = 64 * 1024
 """Of an answer, kept by the kernel beyond what is on its way: it would take megabytes for each client that does not read."""
 SLOW_READER_S: Final = 30.0
 """In this time a client takes SLOW_READER_BYTES of what waits for it, or all that is left; or it is dropped."""
 SLOW_READER_BYTES: Final = 32 * 1024
+CROWD: Final = 256
+"""When more clients than this do not read what waits for them, one that takes nothing at all in CROWD_S is dropped."""
+CROWD_S: Final = 3.0
 EARLY_BYTES_MAX: Final = 64 * 1024
 """Of requests that came before the answer to the one before: more is not read."""
 _TEXT: Final = b"Your IP is issuing too many concurrent connections, please rate limit your calls\n"
@@ -74,16 +77,20 @@ class ConnectionGuard:
         total: int = CONNECTIONS_MAX,
         head_s: float = FIRST_REQUEST_S,
         slow_s: float = SLOW_READER_S,
+        crowd: int = CROWD,
         shortcut: Shortcut | None = None,
     ) -> None:
         self.make_protocol = make_protocol
         self.head_s = head_s
         self.slow_s = slow_s
+        self.crowd = crowd
         self.shortcut = shortcut
         self.tasks = TaskOwner("http")
         self.quiet: Deadlines[_Guarded, None] = Deadlines(QUIET_STEP_S, lambda connection, _: connection.look())
         self._total = total
         self._limit = limit
+        self.unread = 0
+        """Clients for whom something waits that they have not read."""
         self._open: Counter[str] = Counter()
         self._transports: set[asyncio.Transport] = set()
 
@@ -126,7 +133,7 @@ class _Guarded(asyncio.Protocol):
 
     __slots__ = (
         "_answered_s", "_answering", "_client", "_deaf", "_early", "_full", "_guard", "_inner", "_reading", "_refused",
-        "_silence", "_slot", "_tail", "_transport", "_unread", "_write_answer",
+        "_silence", "_slot", "_slow_s", "_tail", "_transport", "_unread", "_unread_then", "_write_answer",
     )  # fmt: skip
 
     def __init__(self, guard: ConnectionGuard) -> None:
@@ -144,6 +151,8 @@ class _Guarded(asyncio.Protocol):
         self._deaf = False
         self._full = False
         self._unread = 0
+        self._unread_then = 0
+        self._slow_s = 0.0
         self._reading: asyncio.TimerHandle | None = None
         self._answered_s = 0.0
 
@@ -278,22 +287,36 @@ class _Guarded(asyncio.Protocol):
 
     def _expect_reading(self) -> None:
         """From now on the client has `slow_s` to take some of what waits for it."""
-        self._unread = cast(asyncio.Transport, self._transport).get_write_buffer_size()
-        self._reading = asyncio.get_running_loop().call_later(self._guard.slow_s, self._look_unread)
+        self._unread = self._unread_then = cast(asyncio.Transport, self._transport).get_write_buffer_size()
+        self._slow_s = 0.0
+        self._guard.unread += 1
+        self._look_later()
+
+    def _look_later(self) -> None:
+        step_s = min(CROWD_S, self._guard.slow_s)
+        self._slow_s += step_s
+        self._reading = asyncio.get_running_loop().call_later(step_s, self._look_unread)
 
     def _look_unread(self) -> None:
-        self._reading = None
-        transport = cast(asyncio.Transport, self._transport)
-        unread = transport.get_write_buffer_size()
-        if unread > max(0, self._unread - SLOW_READER_BYTES):
+        transport, guard = cast(asyncio.Transport, self._transport), self._guard
+        unread, before = transport.get_write_buffer_size(), self._unread_then
+        self._unread_then = unread
+        is_over = self._slow_s >= guard.slow_s
+        is_slow = unread > max(0, self._unread - SLOW_READER_BYTES)
+        if (is_over and is_slow) or (unread >= before and guard.unread > guard.crowd):
             transport.abort()
-        elif unread:
-            self._expect_reading()
+        elif not is_over and unread:
+            self._look_later()
+        else:
+            self._end_reading()
+            if unread:
+                self._expect_reading()
 
     def _end_reading(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
+            self._guard.unread -= 1
 
     # --- the rest of a protocol
 

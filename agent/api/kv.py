@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from aiohttp import web
 
-from chowk.agent.api import body
+from chowk.agent.api import body, compression
 from chowk.agent.api.errors import HttpError, bad_request, not_found
 from chowk.agent.api.reads import read
 from chowk.agent.api.replies import json_bytes_reply, json_reply, missing_reply, set_meta
@@ -116,16 +116,19 @@ async def _list(request: ApiRequest, prefix: bytes) -> web.StreamResponse:
         response = web.StreamResponse()
         response.content_type = "application/json"
         set_meta(response, first.meta)
+        encoding = compression.choose(request.http.headers.get("Accept-Encoding", ""))
+        if encoding:
+            response.headers["Content-Encoding"] = encoding
         await response.prepare(request.http)
         if request.http.method == "HEAD":
             return response  # what would be written here came before the next answer on the connection
-        is_pretty = query.flag("pretty")
-        await response.write(b"[" + _inner(rows, is_pretty))
+        is_pretty, stream = query.flag("pretty"), compression.Stream(encoding)
+        await response.write(await stream.add(b"[" + _inner(rows, is_pretty)))
         page: PrefixPage | None = second
         while page is not None:
-            await response.write(b"," + _inner(_rows(page), is_pretty))
+            await response.write(await stream.add(b"," + _inner(_rows(page), is_pretty)))
             page = await anext(pages, None)
-        await response.write_eof(b"\n]\n" if is_pretty else b"]")
+        await response.write_eof(await stream.add(b"\n]\n" if is_pretty else b"]") + stream.end())
         return response
 
 

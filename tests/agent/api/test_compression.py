@@ -41,3 +41,16 @@ def test_what_is_compressed_is_what_it_was(size: int) -> None:
     data = (b'{"Node":"n"},' * (size // 13 + 1))[:size]
     assert gzip.decompress(asyncio.run(compression.compressed(data, "gzip"))) == data
     assert zlib.decompress(asyncio.run(compression.compressed(data, "deflate"))) == data
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "deflate"])
+def test_what_is_compressed_part_by_part_is_what_the_parts_were(encoding: str) -> None:
+    parts = [b"[1", b",2" * compression.THREAD_BYTES, b"", b"]"]
+
+    async def run() -> bytes:
+        stream = compression.Stream(encoding)
+        written = [await stream.add(part) for part in parts]
+        return b"".join(written) + stream.end()
+
+    unpack = {"": bytes, "gzip": gzip.decompress, "deflate": zlib.decompress}[encoding]
+    assert unpack(asyncio.run(run())) == b"".join(parts)

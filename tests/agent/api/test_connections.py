@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chowk.agent.api import connections
 from chowk.agent.api.connections import EARLY_BYTES_MAX, ConnectionGuard, Waiting
 from support.fake_server import until
 
@@ -130,6 +131,30 @@ def test_a_client_that_takes_an_answer_byte_by_byte_is_dropped(shortcut: Any) ->
         await asyncio.wait((sipping,))
 
     with_guard(body, slow_s=0.1, shortcut=shortcut)
+
+
+def test_in_a_crowd_that_does_not_read_who_takes_nothing_is_dropped_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CROWD_S", 0.1)
+
+    async def ask(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        return reader, writer
+
+    async def body(guard: ConnectionGuard, port: int) -> None:
+        alone = await ask(port)
+        await until(lambda: guard.unread == 1)
+        await asyncio.sleep(0.3)
+        assert len(guard) == 1  # one that does not read has its time
+        others = [await ask(port) for _ in range(3)]
+        await until(lambda: guard.unread <= 2)
+        assert len(guard) <= 2
+        for _reader, writer in (alone, *others):
+            writer.close()
+        await until(lambda: len(guard) == 0)
+        assert guard.unread == 0
+
+    with_guard(body, slow_s=30, crowd=2, shortcut=large)
 
 
 def test_a_client_that_reads_on_stays_and_gets_all() -> None:
