@@ -249,7 +249,9 @@ class Agent:
             config = self.config
             tags = own_tags(config, config.ports.server)
             known = [
-                Member(name=config.node_name, address=config.advertise_addr, port=config.ports.serf_lan, tags=tags)
+                Member(
+                    name=config.node_name, address=config.advertise_addr, port=max(0, config.ports.serf_lan), tags=tags
+                )
             ]
         return [shown_member(one) for one in known]
 
@@ -317,7 +319,7 @@ class Agent:
             node_id=node.id,
             node_name=node.node,
             datacenter=config.datacenter,
-            address=joined(config.advertise_addr, config.ports.server),
+            address=joined(config.advertise_addr, max(0, config.ports.server)),
             bind_addr=config.bind_addr,
             rpc_port=config.ports.server,
             bootstrap_expect=config.bootstrap_expect,

@@ -36,11 +36,11 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a server process knows when it starts.
 
     `address` is the host:port by which other servers and `status/leader` name it; it listens at `bind_addr`, `rpc_port`
-    (-1: a cluster of one without a port, as -dev's), and serves its own agent on the Unix socket `socket_path`. `keys` are
-    the gossip keys in base64, the primary one first: with any, RPC is mutual TLS; with none, plain. `bootstrap_expect` is
-    how many servers form a new cluster; 0: wait to be added to one. `data_dir` is the agent's (the server keeps to
-    `server/` in it), "" for memory. `config_entries` are written once, when the datacenter has no entry of that kind and
-    name. `parent_pid` is the agent's.
+    (-1: a cluster of one without a port, as -dev's, whose `address` says port 0), and serves its own agent on the Unix
+    socket `socket_path`. `keys` are the gossip keys in base64, the primary one first: with any, RPC is mutual TLS; with
+    none, plain. `bootstrap_expect` is how many servers form a new cluster; 0: wait to be added to one. `data_dir` is
+    the agent's (the server keeps to `server/` in it), "" for memory. `config_entries` are written once, when the
+    datacenter has no entry of that kind and name. `parent_pid` is the agent's.
     """
 
     node_id: str

@@ -115,3 +115,22 @@ def test_a_log_damaged_in_the_middle_is_refused_with_what_to_do(tmp_path: Path) 
         assert segment.name in agent.log()
         assert agent.descendants() == []
         assert segment.read_bytes() == bytes(data), "the evidence is left as it was"
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["none", "given"])
+def test_dev_shows_the_port_of_its_server_as_it_is(tmp_path: Path, given: bool) -> None:
+    agent = AgentProcess(tmp_path)
+    port = agent.rpc_port if given else 0
+    agent.flags = (f"-server-port={port}",) if given else ()
+    with agent:
+        eventually(lambda: agent.get("/v1/catalog/service/consul"), "the server's service")
+        address = f"127.0.0.1:{port}"
+        assert agent.get("/v1/status/leader") == address
+        assert agent.get("/v1/status/peers") == [address]
+        assert agent.get("/v1/catalog/service/consul")[0]["ServicePort"] == port
+        assert agent.get("/v1/operator/raft/configuration")["Servers"][0]["Address"] == address
+        (member,) = agent.get("/v1/agent/members")
+        assert member["Port"] > 0
+        assert member["Tags"].get("port", "0") == str(port)
+        with socket.socket() as probe:
+            assert not given or probe.connect_ex(("127.0.0.1", port)) == 0
