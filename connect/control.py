@@ -5,6 +5,8 @@ The agent serves these; a proxy keeps calling `ATTACH` until it is answered, for
 
 from __future__ import annotations
 
+from typing import Final
+
 from chowk.connect.snapshot import ProxySnapshot
 from chowk.connect.stats.edges import EdgeTotals, PeerTotals
 from chowk.connect.stats.observation import RequestFilter, RequestRecord
@@ -67,6 +69,10 @@ class SignLeaf(Message, frozen=True, kw_only=True):
 
 class SignedLeaf(Message, frozen=True, kw_only=True):
     leaf: LeafCertificate
+
+
+NOT_YET: Final = "not listening yet"
+"""The error of a listener that has only begun: nothing is wrong."""
 
 
 class UpstreamStatus(Message, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 HEADING: Final = ("SERVICE", "DIRECTION", "PEER", "ROUTE", "SUCCESS", "RPS", "P50", "P95", "P99", "RETRIES/S")
@@ -20,14 +21,15 @@ ORDERS: Final[dict[str, Callable[[Edge], Any]]] = {
 }
 
 
-def request_rows(edges: Iterable[Edge], order: str) -> list[Row]:
+def request_rows(edges: Sequence[Edge], order: str) -> list[Row]:
     """A row an edge, under HEADING, in that order (a key of ORDERS)."""
     rows: list[Row] = [HEADING]
+    names = _names(edges)
     for edge in sorted(sorted(edges, key=ORDERS["name"]), key=ORDERS[order]):
         success, asked = edge["Success"], edge["Success"] is not None
         rows.append(
             (
-                edge["Service"],
+                names[edge["ProxyID"]],
                 edge["Direction"],
                 edge["Peer"],
                 edge["Route"] or "-",
@@ -40,13 +42,14 @@ def request_rows(edges: Iterable[Edge], order: str) -> list[Row]:
     return rows
 
 
-def connection_rows(peers: Iterable[Edge]) -> list[Row]:
+def connection_rows(peers: Sequence[Edge]) -> list[Row]:
     """A row a peer, under CONNECTIONS."""
+    names = _names(peers)
     return [
         CONNECTIONS,
         *(
             (
-                peer["Service"],
+                names[peer["ProxyID"]],
                 peer["Direction"],
                 peer["Peer"],
                 f"{peer['OpenedPerS']:.1f}",
@@ -54,9 +57,16 @@ def connection_rows(peers: Iterable[Edge]) -> list[Row]:
                 f"{peer['DeniedPerS']:.1f}",
                 f"{peer['PermittedPerS']:.1f}",
             )
-            for peer in sorted(peers, key=lambda each: (each["Service"], each["Direction"], each["Peer"]))
+            for peer in sorted(peers, key=lambda each: (names[each["ProxyID"]], each["Direction"], each["Peer"]))
         ),
     ]
+
+
+def _names(rows: Iterable[Edge]) -> dict[str, str]:
+    """What each sidecar is called: its service; with its own id where that has several on this host."""
+    services = {row["ProxyID"]: row["Service"] for row in rows}
+    counts = Counter(services.values())
+    return {proxy: name if counts[name] == 1 else f"{name} ({proxy})" for proxy, name in services.items()}
 
 
 def duration(seconds: float) -> str:

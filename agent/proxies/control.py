@@ -18,6 +18,7 @@ from chowk.agent.proxies.taps import TapHub
 from chowk.agent.proxies.traffic import Traffic
 from chowk.connect.control import (
     ATTACH,
+    NOT_YET,
     REPORT,
     SIGN_LEAF,
     TAPPED,
@@ -199,8 +200,8 @@ def _refuse_strangers(peer: Peer) -> None:
 
 def _log_new_errors(before: Report | None, after: Report) -> None:
     known = {upstream.name: upstream.error for upstream in before.upstreams} if before else {}
-    if after.inbound_error and after.inbound_error != (before.inbound_error if before else ""):
+    if after.inbound_error not in ("", NOT_YET, before.inbound_error if before else ""):
         log.error("sidecar cannot listen", proxy=after.proxy_id, error=after.inbound_error)
     for upstream in after.upstreams:
-        if upstream.error and upstream.error != known.get(upstream.name):
+        if upstream.error not in ("", NOT_YET, known.get(upstream.name)):
             log.error("upstream cannot listen", proxy=after.proxy_id, upstream=upstream.name, error=upstream.error)

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from chowk.connect.control import NOT_YET
 from chowk.core.runtime.sockets import bind_tcp, bind_unix
 from chowk.core.runtime.tasks import TaskOwner
 
@@ -37,7 +38,7 @@ class Listener:
 
     def __init__(self, place: Place, purpose: str, make_link: Callable[[], asyncio.BaseProtocol]) -> None:
         self.place = place
-        self.error = "not listening yet"
+        self.error = NOT_YET
         self.port = 0
         self._purpose = purpose
         self._make_link = make_link

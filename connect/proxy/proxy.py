@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from chowk.connect.control import Instruction, Report, UpstreamStatus
+from chowk.connect.control import NOT_YET, Instruction, Report, UpstreamStatus
 from chowk.connect.proxy.access_log import AccessLog
 from chowk.connect.proxy.agent_link import AgentLink
 from chowk.connect.proxy.inbound import Inbound
@@ -250,7 +250,7 @@ class Proxy:
         listener = self.listeners.get(upstream)
         return UpstreamStatus(
             name=upstream.snapshot.name,
-            error=listener.error if listener else "not listening yet",
+            error=listener.error if listener else NOT_YET,
             connections_open=upstream.tally.open,
             connections_total=upstream.tally.total,
             dial_failures_total=upstream.dial_failures_total,
