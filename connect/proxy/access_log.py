@@ -34,6 +34,7 @@ class AccessLog:
         self._rng = rng
         self._settings = AccessLogs()
         self._lines: list[bytes] = []
+        self._more = asyncio.Event()
         self.dropped_total = 0
         self._dropped = 0
         self._complaint = ""
@@ -47,13 +48,15 @@ class AccessLog:
         self._settings = settings
 
     async def run(self) -> None:
-        """Write what came, for ever."""
+        """Write what came, for ever. Without requests it sleeps: a host may have hundreds of proxies that do nothing."""
         while True:
+            await self._more.wait()
             await self._clock.sleep(FLUSH_S)
             await self.flush()
 
     async def flush(self) -> None:
         """Write what came since the last time."""
+        self._more.clear()
         if self._dropped:
             self._lines.append(msgspec.json.encode({"dropped_lines": self._dropped}) + b"\n")
             self._dropped = 0
@@ -70,6 +73,7 @@ class AccessLog:
             self.dropped_total += 1
             return
         self._lines.append(json_line(record))
+        self._more.set()
 
     def _write(self, text: bytes, settings: AccessLogs) -> None:
         try:

@@ -6,6 +6,7 @@ its agent costs nothing for long; what is over its rate is counted, never kept.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -43,18 +44,23 @@ class Taps:
         self._clock = clock
         self._send = send
         self._served: dict[int, _Served] = {}
+        self._wanted = asyncio.Event()
 
     def serve(self, taps: tuple[Tap, ...]) -> None:
         """Serve these from now on, and no others; of more than TAPS_MAX the first."""
         if not self._served and taps:
             self._observers.add(self._see)
         self._served = {tap.id: self._served.get(tap.id) or _Served(tap) for tap in taps[:TAPS_MAX]}
-        if not self._served:
+        if self._served:
+            self._wanted.set()
+        else:
+            self._wanted.clear()
             self._observers.remove(self._see)
 
     async def run(self) -> None:
-        """Flush what was taken, for ever."""
+        """Flush what was taken, for ever; sleep while there is no tap."""
         while True:
+            await self._wanted.wait()
             await self._clock.sleep(FLUSH_S)
             await self._flush()
 
