@@ -23,7 +23,6 @@ from harness.clients import Refusal, Watched, shows
 from harness.waiting import eventually
 
 CLIENT = "py-consul"
-GATEWAYS = "gateways are not there yet"
 ACLS = "access control is not there yet"
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(range(1, 33))).decode()
@@ -40,8 +39,6 @@ def watch_the_log(c: Consul) -> Any:
 
 REFUSED: tuple[Refusal, ...] = (
     Refusal("agent.monitor", watch_the_log, "Read timed out", "the stream is served; the library waits for its end"),
-    Refusal("catalog.gateway_services", lambda c: c.catalog.gateway_services("edge"), "None", GATEWAYS),
-    Refusal("health.ingress", lambda c: c.health.ingress("edge"), "Missing index header", GATEWAYS),
     Refusal("operator.usage", lambda c: c.operator.usage(), "None", "counts for licences, of no use here"),
     *(
         Refusal(
@@ -231,12 +228,14 @@ def test_roots_leaves_and_authorize(c: Consul) -> None:
     "catalog.service",
     "catalog.connect",
     "catalog.datacenters",
+    "catalog.gateway_services",
     "catalog.deregister",
     "health.service",
     "health.connect",
     "health.checks",
     "health.node",
     "health.state",
+    "health.ingress",
 )
 def test_a_node_of_the_catalog_is_seen_by_every_read_and_taken_away(c: Consul) -> None:
     service = {"Service": "ext", "ID": "ext-1", "Tags": ["t"], "Address": "127.0.0.7", "Port": 99, "Meta": {"m": "1"}}
@@ -258,6 +257,7 @@ def test_a_node_of_the_catalog_is_seen_by_every_read_and_taken_away(c: Consul) -
     assert (row["ServiceAddress"], row["ServicePort"], row["TaggedAddresses"]) == ("127.0.0.7", 99, lan)
     assert [each["ServiceName"] for each in c.catalog.connect("mesh")[1]] == ["mesh"]
     assert c.catalog.datacenters() == ["dc1"]
+    assert c.catalog.gateway_services("edge") == c.health.ingress("edge")[1] == [], "there are no gateways yet"
     [instance] = c.health.service("ext", passing=True, tag="t")[1]
     assert (instance["Node"]["Node"], instance["Service"]["ID"], instance["Checks"][0]["Status"]) == (
         "outside",

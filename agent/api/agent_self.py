@@ -16,13 +16,15 @@ from chowk import __version__
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
-from chowk.agent.api.route import Route
+from chowk.agent.api.route import ANYONE, Route
 from chowk.core import codec
 from chowk.core.errors import ChowkError
 from chowk.core.records.base import json_name
 from chowk.core.requests import STATUS_STATS, Empty
 
 SERVER_STATS_TIMEOUT_S: Final = 1.0
+_BUILT: Final = "1970-01-01T00:00:00Z"
+"""Builds are the same whenever they are made."""
 _STARTED: Final = time.monotonic()
 _SHOWN: Final = (
     "node_name", "node_id", "node_meta", "datacenter", "data_dir", "dev", "server", "bootstrap_expect", "bind_addr",
@@ -47,7 +49,7 @@ async def agent_self(request: ApiRequest) -> web.Response:
             "Revision": "",
             "Server": config.server,
             "Version": __version__,
-            "BuildDate": "1970-01-01T00:00:00Z",
+            "BuildDate": _BUILT,
         },
         "DebugConfig": _debug_config(context),
         "Coord": context.gossip.coordinate() if context.gossip is not None else None,
@@ -56,6 +58,11 @@ async def agent_self(request: ApiRequest) -> web.Response:
         "Meta": config.node_meta,
     }
     return json_reply(request, answer)
+
+
+async def version(request: ApiRequest) -> web.Response:
+    """The release, under Consul's names; a release of chowk says no commit."""
+    return json_reply(request, {"SHA": "", "BuildDate": _BUILT, "HumanVersion": __version__, "FIPS": ""})
 
 
 def _debug_config(context: ApiContext) -> dict[str, Any]:
@@ -188,4 +195,5 @@ ROUTES: Final = (
     Route(("GET",), "/v1/agent/self", agent_self, "agent:read"),
     Route(("GET",), "/v1/agent/members", members, "node:read"),
     Route(("GET",), "/v1/agent/host", host, "operator:read"),
+    Route(("GET",), "/v1/agent/version", version, ANYONE),
 )

@@ -98,6 +98,7 @@ SHAPES: Final[dict[str, Any]] = {
     "/v1/health/node/n1": [CHECK],
     "/v1/health/checks/web": [CHECK],
     "/v1/health/state/any": [CHECK],
+    "/v1/agent/version": {"SHA": str, "BuildDate": str, "HumanVersion": str, "FIPS": str},
     "/v1/kv/a": [KEY],
     "/v1/kv/?recurse": [KEY],
     "/v1/kv/?keys": [str],
@@ -188,6 +189,18 @@ def test_every_answer_has_the_fields_and_types_that_typed_clients_expect(tmp_pat
                 assert answer.json() or path.startswith("/v1/coordinate"), f"{path}: nothing to look at"
             found += problems(answer.json(), shape, path)
         assert not found, "\n".join(found)
+
+    with_registry(tmp_path, scene)
+
+
+def test_there_are_no_gateways_yet_and_who_waits_for_one_waits(tmp_path: Path) -> None:
+    async def scene(api: Api) -> None:
+        for path in ("/v1/catalog/gateway-services/edge", "/v1/health/ingress/web"):
+            answer = await api.get(path)
+            assert (answer.status, answer.json()) == (200, [])
+            index = int(answer.headers["X-Consul-Index"])
+            again = await api.get(f"{path}?index={index}&wait=50ms")
+            assert (again.json(), int(again.headers["X-Consul-Index"])) == ([], index)
 
     with_registry(tmp_path, scene)
 
