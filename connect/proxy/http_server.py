@@ -171,6 +171,8 @@ class ServerConnection:
         self._moved_at = self._now()
         if self.exchange is not None:
             self.exchange.client_slow(False)
+        elif self.phase in _READS:
+            self._resume_requests()
 
     # --- from the exchange
 
@@ -234,6 +236,8 @@ class ServerConnection:
     # --- requests
 
     def _resume_requests(self) -> None:
+        if self._blocked:
+            return  # who does not take its answers gets no more of them, or they would pile up
         waiting, self._waiting = self._waiting, b""
         self.resume(Pause.PIPELINED | Pause.HELD | Pause.BLOCKED)
         if waiting:
@@ -244,6 +248,9 @@ class ServerConnection:
         self._proceeding = True
         try:
             while data and self.phase in _READS:
+                if self._blocked:
+                    self._hold(data)
+                    return
                 found = self._reader.feed(data)
                 if found is None:
                     self._head_at = self._head_at if self._reader.pending > len(data) else self._moved_at
@@ -305,7 +312,10 @@ class ServerConnection:
             elif quiet_s >= settings.http_linger_s:
                 self.wire.close()  # no reset: the kernel may still hold the end of the answer
         elif exchange is None:
-            if self._reader.pending:
+            if self._blocked:
+                if quiet_s >= settings.http_stall_s:
+                    self.wire.reset()
+            elif self._reader.pending:
                 if now - self._head_at >= settings.http_head_s:
                     self._refuse_head(CLIENT_TIMEOUT, 408, "the head of the request did not come in time")
             elif quiet_s >= (settings.http_drain_quiet_s if self.phase is Phase.DRAINING else settings.idle_timeout_s):

@@ -13,6 +13,8 @@ import uvloop
 from chowk.connect.http1.framing import CHUNKED
 from chowk.connect.proxy.http_client import INTERIMS_MAX
 from chowk.connect.proxy.http_upload import KEPT_BYTES_MAX, KEPT_PIECES_MAX, upload_of
+from chowk.connect.snapshot import HttpRoute
+from chowk.core.records.traffic import HttpRedirect
 from support.http_rig import Client, HttpRig, once
 from support.mesh_rig import until
 
@@ -163,3 +165,45 @@ def test_a_request_at_every_limit_is_not_refused_by_the_second_proxy_for_what_th
             client.close()
 
     uvloop.run(run())
+
+
+def test_answers_of_the_proxy_itself_do_not_pile_up_for_who_asks_and_never_reads(tmp_path):
+    async def run():
+        async with HttpRig(tmp_path, http_stall_s=0.5, http_look_s=0.05) as rig:
+            routes = (HttpRoute(name="r", redirect=HttpRedirect(path="/elsewhere")),)
+            port = await rig.routed(routes, {"api": []})
+            web = rig.proxies["web"].state
+            sock = await narrow(port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            loop, many = asyncio.get_running_loop(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+            most = 0
+            with contextlib.suppress(ConnectionError):
+                for _ in range(2000):
+                    await loop.sock_sendall(sock, many)
+                    most = max([most, *(each.wire.transport.get_write_buffer_size() for each in web.http.served)])
+            assert most < 4_000_000
+            assert not web.http.served
+            sock.close()
+
+    uvloop.run(run())
+
+
+def test_who_asks_often_and_takes_its_answers_later_gets_them_all_in_order(tmp_path):
+    async def run():
+        async with HttpRig(tmp_path) as rig:
+            routes = (HttpRoute(name="r", redirect=HttpRedirect(prefix_rewrite="/to/")),)
+            client = await Client.open(await rig.routed(routes, {"api": []}))
+            count = 30_000
+            asking = asyncio.ensure_future(_ask_all(client, count))
+            await until(lambda: rig.proxies["web"].state.http.served, "begun")
+            for number in range(count):
+                assert (await client.answer()).header("location") == f"/to/{number}"
+            await asking
+            client.close()
+
+    uvloop.run(run())
+
+
+async def _ask_all(client, count):
+    for first in range(0, count, 1000):
+        client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % each for each in range(first, first + 1000)))
+        await client.writer.drain()
