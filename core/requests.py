@@ -131,25 +131,29 @@ class InstancesQuery(Message, frozen=True, kw_only=True):
     """Instances of service `name`; of its mesh (sidecars and native ones) when `connect`.
 
     Who still has an answer says of which index and history it was: when that is still the answer, it is not sent again.
+    With `by_order` nearness is answered by `InstancesReply.order`; without, as older agents ask, by the rows themselves.
     """
 
     name: str
     connect: bool = False
     known_index: int = 0
     known_history: str = ""
+    by_order: bool = False
     options: QueryOptions = QueryOptions()
 
 
 class InstancesReply(Message, frozen=True, kw_only=True):
     """Ordered by node name, then service id. `unchanged`: none are sent, they are those of the `known_index`.
 
-    `history` names the store that the index belongs to, as in `StreamFrame`; "" while that is not known.
+    `history` names the store that the index belongs to, as in `StreamFrame`; "" while that is not known. `order`: places
+    in the usual order, nearest first, when `by_order` asked for it; else rows that are nearest first come without history.
     """
 
     meta: QueryMeta
     instances: tuple[ServiceInstance, ...]
     history: str = ""
     unchanged: bool = False
+    order: tuple[int, ...] = ()
 
 
 class NodeServicesReply(Message, frozen=True, kw_only=True):

@@ -9,10 +9,11 @@ from aiohttp import web
 from chowk.agent.api.agent_bodies import decode_check_body, refuse_remote_scripts
 from chowk.agent.api.agent_writes import applied
 from chowk.agent.api.errors import bad_request
-from chowk.agent.api.reads import filtered, kept
+from chowk.agent.api.reads import filtered
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Handler, Route
+from chowk.agent.api.turns import kept
 from chowk.core.records.base import Record
 from chowk.core.records.check import CRITICAL, PASSING, STATUSES, WARNING, HealthCheck
 

@@ -24,11 +24,12 @@ from chowk.agent.api.agent_writes import applied, asked_enable
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.errors import not_found
 from chowk.agent.api.query import wait_of
-from chowk.agent.api.reads import filtered, kept
+from chowk.agent.api.reads import filtered
 from chowk.agent.api.replies import json_reply, text_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
 from chowk.agent.api.shared_reads import JITTER_PART
+from chowk.agent.api.turns import kept
 from chowk.core.records.check import CRITICAL, PASSING, worst_status
 
 

@@ -8,11 +8,12 @@ from typing import Final
 from aiohttp import web
 
 from chowk.agent.api import instances
-from chowk.agent.api.catalog_service import CatalogService, catalog_service
-from chowk.agent.api.reads import cached, filtered, kept, mark_cached, matches_meta, read, view_meta
+from chowk.agent.api.reads import cached, filtered, mark_cached, matches_meta, read, view_meta
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import ANYONE, Route
+from chowk.agent.api.turns import kept
+from chowk.agent.api.variants import CATALOG
 from chowk.core.events import NODES, SERVICES, NodeItem, ServiceSummary, SummaryItem, Topic
 from chowk.core.records.base import Record
 from chowk.core.records.node import Node
@@ -76,19 +77,12 @@ async def _tags(summaries: Iterable[ServiceSummary], keep: Callable[[ServiceTags
 
 async def service(request: ApiRequest) -> web.Response:
     """The instances of a service, flattened with their nodes."""
-    return await _instances(request, connect=False)
+    return await instances.rows(request, CATALOG, connect=False)
 
 
 async def connect(request: ApiRequest) -> web.Response:
     """The mesh-capable instances of a service, flattened with their nodes."""
-    return await _instances(request, connect=True)
-
-
-async def _instances(request: ApiRequest, *, connect: bool) -> web.Response:
-    keep = filtered(request, CatalogService)
-    found = await instances.find(request, connect=connect)
-    rows = await kept(map(catalog_service, found.instances), keep)
-    return found.mark(json_reply(request, rows, found.meta))
+    return await instances.rows(request, CATALOG, connect=True)
 
 
 async def node(request: ApiRequest) -> web.Response:

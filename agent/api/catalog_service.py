@@ -1,10 +1,7 @@
-"""One row of `/v1/catalog/service`: an instance and its node in one flat object. Pure; called by `catalog`, `quick_gets`."""
+"""One row of `/v1/catalog/service`: an instance and its node in one flat object. Pure; called by `variants`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from chowk.core import codec
 from chowk.core.records.base import Indexed
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.service import ConnectProxy, ServiceAddress, ServiceConnect, Weights
@@ -60,8 +57,3 @@ def catalog_service(instance: ServiceInstance) -> CatalogService:
         create_index=service.create_index,
         modify_index=service.modify_index,
     )
-
-
-def rows_json(instances: Sequence[ServiceInstance]) -> bytes:
-    """The rows of `/v1/catalog/service`."""
-    return codec.to_json([catalog_service(instance) for instance in instances])

@@ -8,14 +8,13 @@ from aiohttp import web
 
 from chowk.agent.api import instances
 from chowk.agent.api.errors import bad_request
-from chowk.agent.api.reads import filtered, kept, matches_meta, read
-from chowk.agent.api.replies import json_bytes_reply, json_reply
+from chowk.agent.api.reads import filtered, matches_meta, read
+from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
-from chowk.agent.views.instances import instances_of
-from chowk.agent.views.views import View
+from chowk.agent.api.turns import kept
+from chowk.agent.api.variants import HEALTH
 from chowk.core.records.check import STATUSES, HealthCheck
-from chowk.core.records.instance import ServiceInstance
 from chowk.core.requests import (
     HEALTH_NODE_CHECKS,
     HEALTH_SERVICE_CHECKS,
@@ -30,29 +29,12 @@ STATES: Final = ("any", *STATUSES)
 
 async def service(request: ApiRequest) -> web.Response:
     """The instances of a service, each with its node and checks."""
-    return await _instances(request, connect=False)
+    return await instances.rows(request, HEALTH, connect=False)
 
 
 async def connect(request: ApiRequest) -> web.Response:
     """The mesh-capable instances of a service: its sidecars and native ones."""
-    return await _instances(request, connect=True)
-
-
-async def _instances(request: ApiRequest, *, connect: bool) -> web.Response:
-    keep = filtered(request, ServiceInstance)
-    found = await instances.find(request, connect=connect)
-    if found.whole and not request.query.get("filter"):
-        if found.view is not None:
-            return found.mark(json_bytes_reply(request, found.view.memo("health-json", _encode), found.meta))
-        if found.found is not None:
-            return json_bytes_reply(request, found.found.json("health", instances.health_json), found.meta)
-    rows = await kept(found.instances, keep)
-    return found.mark(json_reply(request, rows, found.meta))
-
-
-def _encode(view: View) -> bytes:
-    """All instances of a view as JSON: encoded once a change, for everybody who asks."""
-    return instances.health_json(instances_of(view))
+    return await instances.rows(request, HEALTH, connect=True)
 
 
 async def node(request: ApiRequest) -> web.Response:

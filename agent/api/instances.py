@@ -1,100 +1,73 @@
-"""The instances of a service, as `/v1/health/service`, `/v1/catalog/service` and their connect forms ask for them.
+"""The instances of a service, as `/v1/health/service`, `/v1/catalog/service` and their connect forms answer them.
 
-From the servers, or with `?cached` from the agent's views. Called by `health`, `catalog` and `prepared_queries`.
+From the servers, or with `?cached` from the agent's views. Called by `health`, `catalog`, `prepared_queries` and
+`quick_gets`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 from aiohttp import web
 
-from chowk.agent.api.known_instances import Found
-from chowk.agent.api.reads import follow, has_tags, is_cached, mark_cached, matches_meta, read_by, view_meta
+from chowk.agent.api import compression
+from chowk.agent.api.context import ApiContext
+from chowk.agent.api.known_instances import Found, InstancesAnswer, found_of
+from chowk.agent.api.reads import follow, is_cached, mark_from_view, read_by, view_meta
+from chowk.agent.api.replies import json_bytes_reply
 from chowk.agent.api.request import ApiRequest
-from chowk.agent.views.instances import instances_of
+from chowk.agent.api.variants import wanted_of
 from chowk.agent.views.names import spelling
 from chowk.agent.views.views import View
-from chowk.core import codec
 from chowk.core.events import CONNECT, HEALTH, SERVICES, Topic
-from chowk.core.records.check import PASSING
-from chowk.core.records.instance import ServiceInstance
-from chowk.core.requests import QueryMeta
-
-_Wanted = Callable[[ServiceInstance], bool]
+from chowk.core.requests import QueryOptions
 
 
-@dataclass(frozen=True)
-class Instances:
-    """What was found, ordered by node name and service id; `view` and `hit` are set when it came from a view.
-
-    `whole` says that no tag, node-meta or health narrowed it: all that the view, or `found`, holds.
-    """
-
-    meta: QueryMeta
-    instances: Sequence[ServiceInstance]
-    view: View | None = None
-    hit: bool = False
-    whole: bool = False
-    found: Found | None = None
-
-    def mark(self, response: web.Response) -> web.Response:
-        """The reply with the headers of where it came from."""
-        return response if self.view is None else mark_cached(response, self.view, self.hit)
-
-
-async def find(request: ApiRequest, *, connect: bool) -> Instances:
-    """The instances of the service in the path that have the asked-for tags, node-meta and health; nearest first with
-    `near`."""
+async def rows(request: ApiRequest, shape: str, *, connect: bool) -> web.Response:
+    """The instances of the service in the path that have the asked-for tags, node-meta and health and pass the filter, in a
+    `shape` of `variants`; nearest first with `near`."""
+    wish = wanted_of(request.query, shape)
     name = request.part("service", "Missing service name")
-    wanted = _wanted(request)
     if is_cached(request):
-        return await from_view(request, name, wanted, connect=connect)
-    known = request.context.known.fetch(name, connect=connect)
-    answer = await read_by(request, ("instances", name, connect), known)
-    instances = answer.found.instances
-    if wanted is None:
-        return Instances(answer.meta, instances, whole=True, found=answer.found)
-    return Instances(answer.meta, list(filter(wanted, instances)))
+        answer = await from_view(request.context, name, request.read_options(), connect=connect)
+    else:
+        known = request.context.known.fetch(name, connect=connect)
+        answer = await read_by(request, ("instances", name, connect), known)
+    wanted, found = answer.wanted(wish), answer.found
+    data = found.made(wanted)
+    if data is None:
+        data = await found.make(wanted)
+    encoding = compression.choose(request.http.headers.get("Accept-Encoding", ""))
+    packs = encoding and len(data) >= compression.BYTES_MIN and not request.query.flag("pretty")
+    if packs:
+        data = await found.make(wanted, encoding)
+    response = json_bytes_reply(request, data, answer.meta)
+    if answer.hit is not None:
+        mark_from_view(response, answer.hit, answer.age_s)
+    if packs:
+        response.headers["Content-Encoding"] = encoding
+    return response
 
 
-async def from_view(request: ApiRequest, name: str, wanted: _Wanted | None, *, connect: bool) -> Instances:
-    """From the views, those that are wanted (None: all). A name that nobody registered is answered by the `services` view:
-    only who blocks on it opens one for it."""
-    services, hit = await follow(request, Topic(kind=SERVICES), min_index=0)
-    key, blocks = spelling(services, name), request.read_options().min_index
-    if key is None and not blocks:
-        return Instances(view_meta(services), (), services, hit)
+async def from_view(context: ApiContext, name: str, options: QueryOptions, *, connect: bool) -> InstancesAnswer:
+    """From the views. A name that nobody registered is answered by the `services` view: only who blocks on it opens one for
+    it."""
+    services, hit = await follow(context, Topic(kind=SERVICES), options, blocks=False)
+    key = spelling(services, name)
+    if key is None and not options.min_index:
+        return _answer(services, Found((), 0, ""), hit)
     topic = Topic(kind=CONNECT if connect else HEALTH, key=name if key is None else key)
-    view, hit = await follow(request, topic, min_index=blocks)
-    if wanted is None:
-        return Instances(view_meta(view), instances_of(view), view, hit, whole=True)
-    return Instances(view_meta(view), list(filter(wanted, instances_of(view))), view, hit)
+    view, hit = await follow(context, topic, options, blocks=True)
+    return _answer(view, found_of(view), hit)
 
 
-def health_json(instances: Sequence[ServiceInstance]) -> bytes:
-    """The rows of `/v1/health/service`."""
-    return codec.to_json(instances)
-
-
-def passing_json(instances: Sequence[ServiceInstance]) -> bytes:
-    """Those with `?passing`."""
-    return codec.to_json([instance for instance in instances if instance.status == PASSING])
-
-
-def _wanted(request: ApiRequest) -> _Wanted | None:
-    """Which instances are asked for; None: all."""
-    tags, meta = request.query.all("tag"), request.query.node_meta()
-    passing_only = request.query.flag("passing")
-    if not (tags or meta or passing_only):
+def at_once(context: ApiContext, name: str, *, connect: bool) -> InstancesAnswer | None:
+    """As `from_view`, of views that are there; None when one is not, or its service is not."""
+    services = context.views.peek(Topic(kind=SERVICES))
+    key = spelling(services, name) if services is not None and services.ready else None
+    view = context.views.peek(Topic(kind=CONNECT if connect else HEALTH, key=key)) if key is not None else None
+    if view is None or not view.ready or view.failure is not None:
         return None
+    return _answer(view, found_of(view), True)
 
-    def wanted(instance: ServiceInstance) -> bool:
-        return (
-            has_tags(tags, instance.service.tags)
-            and matches_meta(meta, instance.node)
-            and (not passing_only or instance.status == PASSING)
-        )
 
-    return wanted
+def _answer(view: View, found: Found, hit: bool) -> InstancesAnswer:
+    return InstancesAnswer(view_meta(view), found, hit=hit, age_s=int(view.age_s))

@@ -10,10 +10,11 @@ import msgspec
 from aiohttp import web
 
 from chowk.agent.api.errors import bad_request, not_found
-from chowk.agent.api.reads import filtered, kept, read
+from chowk.agent.api.reads import filtered, read
 from chowk.agent.api.replies import json_reply, missing_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
+from chowk.agent.api.turns import kept
 from chowk.agent.api.writes import write
 from chowk.core.commands import DeleteIntention, UpsertIntention
 from chowk.core.records.base import Record

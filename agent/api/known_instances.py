@@ -6,14 +6,18 @@ What an index says is settled, within one history of the store; so no client get
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from chowk.agent.api import compression
 from chowk.agent.api.shared_reads import Fetch
+from chowk.agent.api.variants import Wanted, filtered_json, rows_json
 from chowk.agent.client.pool import ServerClient
+from chowk.agent.views.instances import instances_of
+from chowk.agent.views.views import View
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.requests import HEALTH_INSTANCES, InstancesQuery, QueryMeta, QueryOptions
 
@@ -22,7 +26,8 @@ KNOWN_BYTES_MAX: Final = 64 * 1024 * 1024
 INSTANCE_BYTES: Final = 2048
 """What one instance weighs in memory, about."""
 
-Make = Callable[[Sequence[ServiceInstance]], bytes]
+CHOSEN_MAX: Final = 16
+"""Wishes with clients' words in them (tags, filters, orders) whose rows are kept for one answer; the oldest goes first."""
 
 
 class Found:
@@ -34,39 +39,63 @@ class Found:
         self.history = history
         self.size = len(instances) * INSTANCE_BYTES
         self.grown: Callable[[int], None] = lambda _size: None
-        self._made: dict[tuple[str, str], bytes] = {}
+        self._made: dict[Wanted, dict[str, bytes]] = {}
+        self._chosen: deque[Wanted] = deque()
+        self._making = asyncio.Lock()
 
-    def json(self, name: str, make: Make) -> bytes:
-        """`make` of the instances. `name` is one of a few constants of the caller."""
-        data = self._made.get((name, ""))
-        if data is None:
-            data = self._keep((name, ""), make(self.instances))
+    def made(self, wanted: Wanted, encoding: str = "") -> bytes | None:
+        """The rows in a content coding, when they are there, or nothing that takes long makes them; None: `make` them."""
+        data = self._made.get(wanted, {}).get(encoding)
+        if data is None and not encoding and not wanted.filter:
+            data = self._keep(wanted, "", rows_json(self.instances, wanted))
         return data
 
-    def compressed(self, name: str, encoding: str) -> bytes | None:
-        """What `compress` made before."""
-        return self._made.get((name, encoding))
+    async def make(self, wanted: Wanted, encoding: str = "") -> bytes:
+        """The rows in a content coding, made once for all who want them; a filter, or a thread, takes its time."""
+        data = self._made.get(wanted, {}).get(encoding)
+        if data is not None:
+            return data
+        async with self._making:
+            data = self._made.get(wanted, {}).get("") or self.made(wanted)
+            if data is None:
+                data = self._keep(wanted, "", await filtered_json(self.instances, wanted))
+            if not encoding:
+                return data
+            packed = self._made.get(wanted, {}).get(encoding)
+            return packed or self._keep(wanted, encoding, await compression.compressed(data, encoding))
 
-    async def compress(self, name: str, make: Make, encoding: str) -> bytes:
-        """`json` in a content coding; made once, a large one in a thread."""
-        data = self._made.get((name, encoding))
-        if data is None:
-            data = self._keep((name, encoding), await compression.compressed(self.json(name, make), encoding))
+    def _keep(self, wanted: Wanted, encoding: str, data: bytes) -> bytes:
+        grown = len(data)
+        if wanted not in self._made and wanted.chosen:
+            self._chosen.append(wanted)
+            if len(self._chosen) > CHOSEN_MAX:
+                grown -= sum(map(len, self._made.pop(self._chosen.popleft()).values()))
+        self._made.setdefault(wanted, {})[encoding] = data
+        self.size += grown
+        self.grown(grown)
         return data
 
-    def _keep(self, key: tuple[str, str], data: bytes) -> bytes:
-        self._made[key] = data
-        self.size += len(data)
-        self.grown(len(data))
-        return data
+
+def found_of(view: View) -> Found:
+    """What a view holds now, and what was made of it since it changed."""
+    return view.memo("found", lambda view: Found(instances_of(view), view.generation, ""))
 
 
 @dataclass(frozen=True, slots=True)
 class InstancesAnswer:
-    """What a read found, and what is known of it."""
+    """What a read found, and what is known of it; `order` are places in it, nearest first, where that was asked for. From a
+    view: `hit` says whether it was there before, `age_s` how old it may be.
+    """
 
     meta: QueryMeta
     found: Found
+    order: tuple[int, ...] = ()
+    hit: bool | None = None
+    age_s: int = 0
+
+    def wanted(self, wish: Wanted) -> Wanted:
+        """The wish, in the order of this answer."""
+        return replace(wish, order=self.order) if self.order else wish
 
 
 class KnownInstances:
@@ -98,26 +127,27 @@ class KnownInstances:
 
     async def _ask(self, name: str, connect: bool, options: QueryOptions, timeout_s: float) -> InstancesAnswer:
         key = (name, connect, options.token)
-        known = None if options.near else self._known.get(key)
+        known = self._known.get(key)
         query = InstancesQuery(
             name=name,
             connect=connect,
             options=options,
             known_index=known.index if known is not None else 0,
             known_history=known.history if known is not None else "",
+            by_order=bool(options.near),
         )
         reply = await self._client.call(HEALTH_INSTANCES, query, timeout_s=timeout_s)
         if reply.unchanged and known is not None:
             if self._known.get(key) is known:
                 self._known.move_to_end(key)
-            return InstancesAnswer(reply.meta, known)
+            return InstancesAnswer(reply.meta, known, reply.order)
         newer = self._known.get(key)
         if newer is not None and reply.history and (newer.history, newer.index) == (reply.history, reply.meta.index):
-            return InstancesAnswer(reply.meta, newer)
+            return InstancesAnswer(reply.meta, newer, reply.order)
         found = Found(reply.instances, reply.meta.index, reply.history)
         if reply.history and reply.instances:
             self._keep(key, found)
-        return InstancesAnswer(reply.meta, found)
+        return InstancesAnswer(reply.meta, found, reply.order)
 
     def _keep(self, key: tuple[str, bool, str], found: Found) -> None:
         self._forget(key)

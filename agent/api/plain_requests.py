@@ -53,16 +53,25 @@ class Heads:
         self._date = ""
 
     def make(
-        self, status: int, content_type: str, length: int, meta: QueryMeta | None = None, encoding: str = ""
+        self,
+        status: int,
+        content_type: str,
+        length: int,
+        meta: QueryMeta | None = None,
+        encoding: str = "",
+        view: tuple[bool, int] | None = None,
     ) -> bytes:
-        """The head of an answer whose body is `length` bytes; with `meta`, of a read (see `replies.set_meta`)."""
+        """The head of an answer whose body is `length` bytes; with `meta`, of a read (see `replies.set_meta`); with `view`,
+        of one from a view: whether it was there, and its age in seconds (see `reads.mark_from_view`)."""
         read = "" if meta is None else (
             f"X-Consul-Index: {max(1, meta.index)}\r\n"
             f"X-Consul-KnownLeader: {'true' if meta.known_leader else 'false'}\r\n"
             f"X-Consul-LastContact: {meta.last_contact_ms}\r\n"
             f"X-Consul-Effective-Consistency: {meta.consistency}\r\n"
-            "X-Consul-Query-Backend: blocking-query\r\n"
+            f"X-Consul-Query-Backend: {'blocking-query' if view is None else 'streaming'}\r\n"
         )  # fmt: skip
+        if view is not None:
+            read += f"X-Cache: {'HIT' if view[0] else 'MISS'}\r\nAge: {view[1]}\r\n"
         coding = f"Content-Encoding: {encoding}\r\n" if encoding else ""
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {content_type}\r\n{read}{coding}"

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from chowk.agent.api.errors import bad_request, not_found
 from chowk.agent.api.instances import from_view
-from chowk.agent.api.reads import fetch_with, follow, is_cached, read, read_by
+from chowk.agent.api.reads import fetch_with, follow, is_cached, mark_from_view, read, read_by
 from chowk.agent.api.registration import Scoped, refuse_scope
 from chowk.agent.api.replies import empty_reply, json_reply, missing_reply
 from chowk.agent.api.request import ApiRequest
@@ -161,7 +161,8 @@ async def execute(request: ApiRequest) -> web.Response:
 
 async def _from_views(request: ApiRequest, asked: ExecuteQuery) -> web.Response | None:
     """As DNS answers; None for a query that sorts by nearness: only the servers know who is near."""
-    view, _hit = await follow(request, Topic(kind=QUERIES), min_index=0)
+    options = request.read_options()
+    view, _hit = await follow(request.context, Topic(kind=QUERIES), options, blocks=False)
     query = queries_of(view).resolve(asked.query)
     if query is None:
         raise not_found(NOT_FOUND)
@@ -169,15 +170,16 @@ async def _from_views(request: ApiRequest, asked: ExecuteQuery) -> web.Response 
     if service.near:
         return None
     connect = service.connect or asked.connect
-    found = await from_view(request, service.service, picker(service), connect=connect)
+    answer = await from_view(request.context, service.service, options, connect=connect)
+    picked = tuple(filter(picker(service), answer.found.instances))
     shown = ExecuteShown(
         service=service.service,
-        nodes=tuple(shuffled(found.instances, request.context.rng)[: asked.limit or None]),
+        nodes=tuple(shuffled(picked, request.context.rng)[: asked.limit or None]),
         dns=query.dns,
         datacenter=request.context.config().datacenter,
         failovers=0,
     )
-    return found.mark(json_reply(request, shown, found.meta))
+    return mark_from_view(json_reply(request, shown, answer.meta), bool(answer.hit), answer.age_s)
 
 
 def _execution(request: ApiRequest) -> ExecuteQuery:

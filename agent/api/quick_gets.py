@@ -13,31 +13,39 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
+import msgspec
 import structlog
 
-from chowk.agent.api import compression, errors, query
-from chowk.agent.api.catalog_service import rows_json
+from chowk.agent.api import compression, errors, query, variants
 from chowk.agent.api.connections import Waiting
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.errors import HttpError
-from chowk.agent.api.instances import health_json, passing_json
-from chowk.agent.api.known_instances import InstancesAnswer, Make
+from chowk.agent.api.instances import at_once, from_view
+from chowk.agent.api.known_instances import InstancesAnswer
 from chowk.agent.api.kv import pair_of
 from chowk.agent.api.plain_requests import HEAD_BYTES_MAX, HEADERS, Heads, may_be_short, plain_headers
 from chowk.agent.api.reads import fetch_with
+from chowk.agent.api.request import NEAR_AGENT
 from chowk.agent.config.model import AgentConfig
 from chowk.core import codec
 from chowk.core.errors import ChowkError
 from chowk.core.kv_requests import KV_READ, KeyQuery, KeyReply
+from chowk.core.requests import QueryOptions
 
 log = structlog.get_logger("chowk.http")
 
 HEAD: Final = re.compile(
     rb"GET /v1/(health/service|health/connect|catalog/service|catalog/connect|kv)/([A-Za-z0-9._~/-]+)"
-    rb"(?:\?([A-Za-z0-9._=&-]+))? HTTP/1\.1\r\n" + HEADERS
+    rb"(?:\?([A-Za-z0-9._~=&%+:,()/\"-]+))? HTTP/1\.1\r\n" + HEADERS
 )
-PARAMETERS: Final = frozenset(("index", "wait", "stale", "consistent", "passing"))
+PARAMETERS: Final = frozenset(("index", "wait", "stale", "consistent", "dc"))
+INSTANCES: Final = PARAMETERS | {"passing", "tag", "node-meta", "filter", "near", "cached"}
+"""Those of reads of instances."""
+WORDS: Final = frozenset(("tag", "node-meta", "filter", "near"))
+"""Parameters whose values may be escaped."""
+PLAIN_VALUE: Final = re.compile(r"[A-Za-z0-9._-]*")
 PLANS_MAX: Final = 1024
 """Requests whose meaning is kept, by their bytes: clients ask the same again and again. All are forgotten beyond."""
 JOIN_BYTES: Final = 16 * 1024
@@ -91,39 +99,43 @@ class QuickGets:
         headers = plain_headers(head[4])
         if headers is None or b"content-length" in headers:
             return None
-        parameters = _parameters(head[3])
-        if parameters is None:
+        noun, name = head[1].decode("ascii"), head[2].decode("ascii")
+        parameters = _parameters(head[3], PARAMETERS if noun == "kv" else INSTANCES)
+        if parameters is None or parameters.get("dc") not in ("", config.datacenter):
             return None
+        kind, _, connect = noun.partition("/")
         try:
             options = query.read_options(parameters, headers.get(b"x-consul-token", b"").decode("ascii"), config.http)
-            passing = parameters.flag("passing")
+            wish = variants.wanted_of(parameters, variants.CATALOG if kind == "catalog" else variants.HEALTH)
+            is_cached = parameters.flag("cached") and not options.near
         except HttpError:
             return None
-        noun, name = head[1].decode("ascii"), head[2].decode("ascii")
+        near = config.node_name if options.near == NEAR_AGENT else options.near
+        options = msgspec.structs.replace(options, datacenter="", near=near)
         path = f"/v1/{noun}/{name}"
         encoding = compression.choose(headers.get(b"accept-encoding", b"").decode("ascii"))
-        reads = self._context.shared
+        reads, mesh = self._context.shared, connect == "connect"
         if noun == "kv":
-            if "passing" in parameters:
-                return None
             message = KeyQuery(key=head[2])
             fetch_key = fetch_with(self._context.client, KV_READ, message)
             return _Plan(lambda: reads.ask((KV_READ.name, message), options, fetch_key), self._key, path, encoding)
-        kind, _, connect = noun.partition("/")
-        if kind == "catalog":
-            if "passing" in parameters:
-                return None
-            variant, make = "catalog", rows_json
-        else:
-            variant, make = ("passing", passing_json) if passing else ("health", health_json)
-        mesh = connect == "connect"
         fetch = self._context.known.fetch(name, connect=mesh)
         return _Plan(
-            lambda: reads.ask(("instances", name, mesh), options, fetch),
-            lambda answer, coding: self._instances(answer, coding, variant, make),
+            partial(self._from_view, name, mesh, options)
+            if is_cached
+            else lambda: reads.ask(("instances", name, mesh), options, fetch),
+            lambda answer, coding: self._instances(answer, coding, wish),
             path,
             encoding,
         )
+
+    def _from_view(self, name: str, mesh: bool, options: QueryOptions) -> asyncio.Future[InstancesAnswer]:
+        known = None if options.min_index else at_once(self._context, name, connect=mesh)
+        if known is None:
+            return self._context.shared.run(from_view(self._context, name, options, connect=mesh))
+        future: asyncio.Future[InstancesAnswer] = asyncio.get_running_loop().create_future()
+        future.set_result(known)
+        return future
 
     # --- answers
 
@@ -150,21 +162,27 @@ class QuickGets:
         return _out(self._heads.make(status, "text/plain; charset=utf-8", len(body)), body)
 
     def _instances(
-        self, answer: InstancesAnswer, encoding: str, variant: str, make: Make
+        self, answer: InstancesAnswer, encoding: str, wish: variants.Wanted
     ) -> Out | Coroutine[Any, Any, Out]:
-        found, meta = answer.found, answer.meta
-        body = found.json(variant, make)
-        if not encoding or len(body) < compression.BYTES_MIN:
-            return _out(self._heads.make(200, JSON, len(body), meta), body)
-        packed = found.compressed(variant, encoding)
+        found, wanted = answer.found, answer.wanted(wish)
+        body = found.made(wanted)
+        if body is not None and (not encoding or len(body) < compression.BYTES_MIN):
+            return self._rows(answer, body)
+        packed = found.made(wanted, encoding) if body is not None else None
         if packed is not None:
-            return _out(self._heads.make(200, JSON, len(packed), meta, encoding), packed)
+            return self._rows(answer, packed, encoding)
 
-        async def compress() -> Out:
-            packed = await found.compress(variant, make, encoding)
-            return _out(self._heads.make(200, JSON, len(packed), meta, encoding), packed)
+        async def make() -> Out:
+            body = await found.make(wanted)
+            if not encoding or len(body) < compression.BYTES_MIN:
+                return self._rows(answer, body)
+            return self._rows(answer, await found.make(wanted, encoding), encoding)
 
-        return compress()
+        return make()
+
+    def _rows(self, answer: InstancesAnswer, body: bytes, encoding: str = "") -> Out:
+        view = None if answer.hit is None else (answer.hit, answer.age_s)
+        return _out(self._heads.make(200, JSON, len(body), answer.meta, encoding, view), body)
 
     def _key(self, reply: KeyReply, encoding: str) -> Out | Coroutine[Any, Any, Out]:
         meta = reply.meta
@@ -185,13 +203,22 @@ def _out(head: bytes, body: bytes) -> Out:
     return (head + body,) if len(body) <= JOIN_BYTES else (head, body)
 
 
-def _parameters(text: bytes | None) -> query.Query | None:
-    """Those of a query string without escapes; None when it is not plain."""
+def _parameters(text: bytes | None, known: frozenset[str]) -> query.Query | None:
+    """Those of a query string, all of them `known` ones; None when it is not plain."""
     values: dict[str, str] = {}
+    repeated: dict[str, tuple[str, ...]] = {}
     pairs: Sequence[str] = text.decode("ascii").split("&") if text else ()
     for pair in pairs:
         name, _, value = pair.partition("=")
-        if name not in PARAMETERS or name in values or "=" in value:
+        if name in WORDS:
+            value = unquote_plus(value)
+        elif not PLAIN_VALUE.fullmatch(value):
             return None
-        values[name] = value
-    return query.Query(values, {})
+        if name not in known or not (value.isascii() and value.isprintable()):
+            return None
+        if name in query.REPEATABLE:
+            repeated[name] = (*repeated.get(name, ()), value)
+        elif name in values:
+            return None
+        values.setdefault(name, value)
+    return query.Query(values, repeated)

@@ -5,14 +5,13 @@ Called by the read endpoints. A client that goes away cancels its handler, and w
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
+from chowk.agent.api.context import ApiContext
 from chowk.agent.api.errors import bad_request
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.shared_reads import Answered, Fetch
@@ -25,8 +24,6 @@ from chowk.core.records.node import Node
 from chowk.core.requests import DEFAULT, Method, QueryMeta, QueryOptions
 
 T = TypeVar("T")
-SLICE_S: Final = 0.01
-"""How long a filter may hold the loop: one of 4,096 characters over 5,000 rows takes a second in all."""
 A = TypeVar("A", bound=Answered)
 Q = TypeVar("Q", bound=msgspec.Struct)
 
@@ -61,7 +58,7 @@ async def cached(request: ApiRequest, topic: Topic) -> tuple[View, bool] | None:
     """The view that answers a `?cached` request, after its blocking, and whether it was open before; None: ask servers."""
     if not is_cached(request):
         return None
-    return await follow(request, topic, min_index=request.read_options().min_index)
+    return await follow(request.context, topic, request.read_options(), blocks=True)
 
 
 def is_cached(request: ApiRequest) -> bool:
@@ -69,14 +66,13 @@ def is_cached(request: ApiRequest) -> bool:
     return request.query.flag("cached") and not request.query.get("near")
 
 
-async def follow(request: ApiRequest, topic: Topic, *, min_index: int) -> tuple[View, bool]:
-    """The view of a topic, known, and whether it was before; with `min_index` it has changed since, or the wait ended."""
-    options = request.read_options()
-    view = request.context.views.view(topic)
+async def follow(context: ApiContext, topic: Topic, options: QueryOptions, *, blocks: bool) -> tuple[View, bool]:
+    """The view of a topic, known, and whether it was before; who `blocks` waits for a change, or the end of the wait."""
+    view = context.views.view(topic)
     hit = view.ready
     await view.wait_ready(TIMEOUT_S)
-    if min_index:
-        await view.wait_index(min_index, options.max_wait_s)
+    if blocks and options.min_index:
+        await view.wait_index(options.min_index, options.max_wait_s)
     return view, hit
 
 
@@ -89,10 +85,15 @@ def view_meta(view: View) -> QueryMeta:
 
 
 def mark_cached(response: web.Response, view: View, hit: bool) -> web.Response:
-    """The headers of a reply from a view: `X-Cache`, and `Age`, the seconds since the servers were lost."""
+    """The headers of a reply from a view."""
+    return mark_from_view(response, hit, int(view.age_s))
+
+
+def mark_from_view(response: web.Response, hit: bool, age_s: int) -> web.Response:
+    """`X-Cache`, and `Age`, the seconds since the servers were lost."""
     response.headers["X-Consul-Query-Backend"] = "streaming"
     response.headers["X-Cache"] = "HIT" if hit else "MISS"
-    response.headers["Age"] = str(int(view.age_s))
+    response.headers["Age"] = str(age_s)
     return response
 
 
@@ -104,25 +105,6 @@ def filtered(request: ApiRequest, kind: type[T]) -> Callable[[T], bool]:
         raise bad_request(f"Failed to parse the filter expression: {error}") from None
 
 
-async def kept(rows: Iterable[T], keep: Callable[[T], bool]) -> list[T]:
-    """The `rows` that `keep` keeps; others get their turn every SLICE_S. Give rows that nothing changes meanwhile."""
-    found: list[T] = []
-    until_s = time.monotonic() + SLICE_S
-    for row in rows:
-        if keep(row):
-            found.append(row)
-        if time.monotonic() > until_s:
-            await asyncio.sleep(0)
-            until_s = time.monotonic() + SLICE_S
-    return found
-
-
 def matches_meta(wanted: Mapping[str, str], node: Node) -> bool:
     """Does the node have every wanted `node-meta`?"""
     return all(node.meta.get(key) == value for key, value in wanted.items())
-
-
-def has_tags(wanted: Iterable[str], tags: Iterable[str]) -> bool:
-    """Are all wanted tags there? They compare without case, as in Consul."""
-    have = {tag.lower() for tag in tags}
-    return all(tag.lower() in have for tag in wanted)

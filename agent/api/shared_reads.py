@@ -14,7 +14,7 @@ import asyncio
 import contextvars
 import copy
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from functools import partial
 from random import Random
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
@@ -113,6 +113,13 @@ class SharedReads:
             self._wait(future, what, options, fetch)
         else:
             self._join((future,), what, options, fetch)
+        return future
+
+    def run(self, reading: Coroutine[Any, Any, A]) -> asyncio.Future[A]:
+        """The answer to come of a read that is shared with nobody; cancel the future to want it no more."""
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        task = self._tasks.spawn(_settle(reading, future), "own read")
+        future.add_done_callback(lambda _: task.cancel())
         return future
 
     # --- reads that do not block
@@ -243,6 +250,22 @@ class SharedReads:
         self._answering = bool(self._due)
         if self._answering:
             asyncio.get_running_loop().call_soon(self._answer_some)
+
+
+async def _settle(reading: Coroutine[Any, Any, A], future: asyncio.Future[A]) -> None:
+    try:
+        answer = await reading
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    except Exception as error:
+        if not future.done():
+            future.set_exception(error)
+        if not isinstance(error, ChowkError):
+            raise
+    else:
+        if not future.done():
+            future.set_result(answer)
 
 
 def _unblocked(options: QueryOptions) -> QueryOptions:

@@ -42,14 +42,17 @@ async def _instances(context: ServerContext, packed: PackedInstances, query: Ins
     topic = queries.health_topic(query.name, connect=query.connect)
     meta, store = await context.reads.run(query.options, (topic,), lambda store: store)
     history = store.cluster_id
-    if query.options.near:  # an order that changes while the index does not: nothing that is kept has it
+    order: tuple[int, ...] = ()
+    if query.options.near:  # an order that changes while the index does not
         rows = queries.instances(store, query.name, connect=query.connect)
-        near = nearest_first(store, query.options.near, rows, lambda instance: instance.node.node)
-        return InstancesReply(meta=meta, instances=near)
+        if not query.by_order:
+            near = nearest_first(store, query.options.near, rows, lambda instance: instance.node.node)
+            return InstancesReply(meta=meta, instances=near)
+        order = nearest_first(store, query.options.near, tuple(range(len(rows))), lambda place: rows[place].node.node)
     if history and (query.known_history, query.known_index) == (history, meta.index):
-        return InstancesReply(meta=meta, instances=(), history=history, unchanged=True)
+        return InstancesReply(meta=meta, instances=(), history=history, unchanged=True, order=order)
     found = packed.get(store, query.name, meta.index, connect=query.connect)
-    return InstancesReply(meta=meta, instances=found, history=history)
+    return InstancesReply(meta=meta, instances=found, history=history, order=order)
 
 
 async def _node_checks(context: ServerContext, request: Read) -> ChecksReply:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from chowk.agent.api.reads import kept
+from chowk.agent.api.turns import kept
 from support.http_api import Api, with_registry
 
 LOOP_S_MAX = 0.15

@@ -51,7 +51,24 @@ def get(target: str, *headers: str) -> bytes:
         "/v1/health/service/web?index=1&wait=soon",
         "/v1/health/service/web?passing=perhaps",
         "/v1/health/service/web?dc=elsewhere",
+        "/v1/health/service/web?dc=dc1",
         "/v1/health/service/web?tag=v2",
+        "/v1/health/service/web?tag=v1&tag=V1&passing",
+        "/v1/health/service/web?tag=v%31&tag=a+b",
+        "/v1/health/service/web?node-meta=a:b&node-meta=c%3Ad",
+        "/v1/health/service/web?filter=Service.Port+%3D%3D+7",
+        "/v1/health/service/web?filter=Service.Port==7&tag=v1",
+        "/v1/health/service/web?filter=%22web-3%22+in+Service.ID",
+        "/v1/health/service/web?filter=Service.Port%20=%207",
+        "/v1/health/service/web?filter=%zz",
+        "/v1/health/service/web?filter=Node.Node+matches+%22%C3%BC%22",
+        "/v1/health/service/web?filter=",
+        "/v1/catalog/service/web?filter=ServicePort+!=+7",
+        "/v1/catalog/service/web?filter=Service.Port+==+7",
+        "/v1/catalog/service/web?passing&tag=v1",
+        "/v1/catalog/connect/web?near=n1",
+        "/v1/kv/a?dc=dc1",
+        "/v1/kv/a?tag=v1",
         "/v1/health/service/web?stale&stale",
         "/v1/health/service/web?near=_agent",
         "/v1/health/service/web?pretty",
@@ -109,6 +126,7 @@ def taken(data: bytes, config: AgentConfig | None = None) -> bool:
     [
         get("/v1/kv/a"),
         get("/v1/health/service/web?index=12&wait=10s&stale&passing"),
+        get("/v1/health/service/web?tag=a%20b&tag=c&dc=dc1&filter=Service.Port==1"),
         get("/v1/catalog/connect/web.x_y~z-1", "User-Agent: Go-http-client/1.1", "Accept-Encoding: gzip"),
     ],
 )
@@ -142,7 +160,11 @@ def test_a_plain_request_is_taken(data: bytes) -> None:
         b"GET /v1/kv/a HTTP/1.1\r\nAccept: */*\r\n\r\n",
         get("/v1/kv/" + "a" * 4000),
         get("/v1/health/state/any"),
-        get("/v1/health/service/web?cached"),
+        get("/v1/health/service/web?cached&consistent"),
+        get("/v1/health/service/web?dc=dc2"),
+        get("/v1/health/service/web?filter=Nothing==1"),
+        get("/v1/health/service/web?tag=%ff"),
+        get("/v1/health/service/web?wait=10%73"),
         get("/v1/health/service/web?ns=x"),
     ],
 )
@@ -196,6 +218,39 @@ def test_watchers_of_one_service_hear_of_a_change_by_one_read_and_one_encoding(t
         assert {answer.body for answer in await asyncio.gather(*long)} == {answers[0].partition(b"\r\n\r\n")[2]}
         for _reader, writer in pairs:
             writer.close()
+
+    with_registry(tmp_path, body)
+
+
+def test_answers_from_views_are_those_of_the_long_way(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        for number in range(30):
+            service = {"ID": f"web-{number}", "Service": "web", "Port": number, "Tags": [f"v{number % 2}"]}
+            await api.put("/v1/catalog/register", {"Node": f"n{number}", "Address": "10.0.0.1", "Service": service})
+        for target in (
+            "/v1/health/service/web?cached",
+            "/v1/health/service/web?cached&passing&tag=v1",
+            "/v1/health/service/WEB?cached&filter=Service.Port+!=+3",
+            "/v1/catalog/service/web?cached&dc=dc1",
+            "/v1/health/connect/web?cached",
+            "/v1/health/service/nobody?cached",
+            "/v1/health/service/web?cached&near=n1",
+            "/v1/health/service/web?cached&index=1",
+        ):
+            for headers in ((), ("Accept-Encoding: gzip",)):
+                await both_ways(api, get(target, *headers))  # from now on the view is there
+                short, long = await both_ways(api, get(target, *headers))
+                assert short == long
+                assert (b"X-Cache: HIT" in short) == ("near" not in target)
+        index = (await api.get("/v1/health/service/web?cached")).headers["X-Consul-Index"]
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.http.port)
+        writer.write(get(f"/v1/health/service/web?cached&index={index}&wait=30s"))
+        web = {"Node": "n1", "Address": "10.0.0.1", "Service": {"ID": "web-1", "Service": "web", "Port": 4711}}
+        await api.put("/v1/catalog/register", web)
+        assert b'"Port":4711' in await answer_of(reader)
+        writer.write(get(f"/v1/health/service/web?cached&index={2**40}&wait=30s"))
+        await until(lambda: api.http.connections_open > 0)
+        writer.close()
 
     with_registry(tmp_path, body)
 
