@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from chowk.agent.api.agent_certificates import known_certificates, known_roots
+from chowk.agent.api.agent_metrics import known_metrics
 from chowk.agent.api.app import make_app
 from chowk.agent.api.context import ApiContext
 from chowk.agent.api.members import own_tags, shown_member
@@ -40,6 +41,7 @@ from chowk.agent.proxies.leaves import LeafCache
 from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.agent.proxies.supervisor import ProxySupervisor
 from chowk.agent.sync import Syncer
+from chowk.agent.telemetry.sender import StatsdSender
 from chowk.agent.views.views import Views
 from chowk.agent.watches.watches import Watches
 from chowk.agent.workers.group import DnsWorkers
@@ -310,6 +312,9 @@ class Agent:
         if config.ports.dns >= 0:
             await self.dns.start(config.addresses.dns, config.ports.dns, shares=max(1, config.dns.workers))
             self._closers.append(self.dns.close)
+        for one in config.telemetry.statsd:
+            sender = StatsdSender(one.host, one.port, one.tags, lambda: known_metrics(context), self._clock)
+            await self._start(sender)
 
     async def _start_server(self, node: Node) -> None:
         config = self.config

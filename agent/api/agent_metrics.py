@@ -29,6 +29,7 @@ from chowk.agent.api.mesh_metrics import mesh_metrics
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import Route
+from chowk.agent.telemetry.naming import named
 from chowk.core.records.check import STATUSES
 from chowk.core.records.member import STATUSES as MEMBER_STATUSES
 from chowk.core.runtime.loop_lag import BOUNDS_S
@@ -125,16 +126,30 @@ class AgentCollector:
         yield _gauge("chowk_gossip_refused", "Packets and streams refused since the start.", refused)
 
 
+class _Known:
+    """Families for prometheus-client's text."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        """Called by prometheus-client."""
+        return self._families
+
+
+async def known_metrics(context: ApiContext) -> list[Metric]:
+    """All metrics as they are now, under the names that the configuration asks for."""
+    collector = AgentCollector(context, await server_stats(context), await known_certificates(context))
+    return [*named((*REGISTRY.collect(), *collector.collect()), context.config().telemetry)]
+
+
 async def metrics(request: ApiRequest) -> web.Response:
     """All metrics."""
-    context = request.context
-    collector = AgentCollector(context, await server_stats(context), await known_certificates(context))
+    families = await known_metrics(request.context)
     if request.query.get("format") == "prometheus":
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(collector)
-        text = generate_latest(REGISTRY) + generate_latest(registry)
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
-    families = [*REGISTRY.collect(), *collector.collect()]
+        registry.register(_Known(families))
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
     return json_reply(request, _as_consul(families, format_wall(request.context.clock.wall())))
 
 

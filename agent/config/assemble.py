@@ -41,6 +41,7 @@ from chowk.agent.config.model import (
 from chowk.agent.config.problems import Problems
 from chowk.agent.config.service_rules import meta_problems, service_problems
 from chowk.agent.config.service_set import set_problems
+from chowk.agent.config.telemetry_rules import telemetry_of
 from chowk.agent.config.watch_rules import build_watch
 from chowk.core.codec import to_builtins
 from chowk.core.definitions import CheckDefinition, Position, ServiceDefinition
@@ -98,6 +99,7 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         checks=checks,
         config_entries=_config_entries(whole, reading),
         watches=tuple(build_watch(decoded, problems) for decoded in whole.get("watches", ())),
+        telemetry=telemetry_of(whole, problems),
         log_level=whole.get("log_level") or "info",
         log_rotation=LogRotation(
             **whole.pick(

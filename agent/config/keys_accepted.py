@@ -18,11 +18,14 @@ TELEMETRY = Schema(
     (
         Key("prometheus_retention_time", Duration(), "Metrics are served at all times, and kept while the agent runs", "0s"),
         Key("disable_hostname", Flag(), "No metric has the host in its name", "true", always=True),
-        *later(Text(), "Where else to send metrics", "statsd_address", "statsite_address", "dogstatsd_addr"),
-        *later(Texts(), "Where else to send metrics", "dogstatsd_tags"),
-        *later(Text(), "Metrics have Consul's names", "metrics_prefix"),
-        *later(Texts(), "All metrics are served", "prefix_filter"),
-        *later(Flag(), "All metrics are served", "filter_default", "enable_host_metrics", "disable_compat_1.9",
+        Key("statsd_address", Text(), "A statsd to send all metrics to, each 10 s: address:port, UDP", '""'),
+        Key("dogstatsd_addr", Text(), "A DogStatsD, with labels as tags", '""'),
+        Key("dogstatsd_tags", Texts(), "Tags that are added there to all of them", "[]"),
+        Key("metrics_prefix", Text(), "What names of metrics begin with", '"chowk"'),
+        Key("prefix_filter", Texts(), "`+prefix` shows metrics, `-prefix` hides them; the longest decides", "[]"),
+        Key("filter_default", Flag(), "Whether to show what no filter fits", "true"),
+        *later(Text(), "Where else to send metrics", "statsite_address"),
+        *later(Flag(), "All metrics are served", "enable_host_metrics", "disable_compat_1.9",
                "disable_per_tenancy_usage_metrics", "retry_failed_connection"),
         *later(Text(), "Of Circonus", *(
             f"circonus_{name}" for name in (

@@ -58,6 +58,27 @@ class UnixSocketsConfig(Section, frozen=True, kw_only=True):
     mode: int = 0o600
 
 
+METRICS_PREFIX = "chowk"
+"""What the names of all metrics begin with, unless `telemetry.metrics_prefix` says another."""
+
+
+class StatsdConfig(Section, frozen=True, kw_only=True):
+    """Where metrics are sent: a statsd, or with `tags` (maybe none) a DogStatsD."""
+
+    host: str
+    port: int
+    tags: tuple[str, ...] | None = None
+
+
+class TelemetryConfig(Section, frozen=True, kw_only=True):
+    """`rules` show (`+prefix`) or hide (`-prefix`) metrics; what none fits is shown when `shown`."""
+
+    prefix: str = METRICS_PREFIX
+    rules: tuple[str, ...] = ()
+    shown: bool = True
+    statsd: tuple[StatsdConfig, ...] = ()
+
+
 class LogRotation(Section, frozen=True, kw_only=True):
     """When a log file is put aside; `bytes_max` 0 is no limit, `files_max` 0 keeps all, -1 none."""
 
@@ -229,6 +250,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     checks: tuple[CheckDefinition, ...] = ()
     config_entries: tuple[dict[str, Any], ...] = ()
     watches: tuple[WatchDefinition, ...] = ()
+    telemetry: TelemetryConfig = TelemetryConfig()
     log_level: str = "info"
     log_json: bool = False
     log_file: str = ""

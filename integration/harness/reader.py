@@ -79,7 +79,9 @@ class Reader:
             if command.endswith("&"):
                 self.start(command)
                 continue
-            changes = command.startswith("chowk") and not re.search(r"check|list|members| get | rtt | why | stat\b", command)
+            changes = command.startswith("chowk") and not re.search(
+                r"check|list|members| get | rtt | why | stat\b", command
+            )
             look = partial(self.shows, command, pattern(expected))
             eventually(look, f"{block}: `{command}`\nexpected:\n{expected}", 0.01 if changes else PATIENCE_S)
 

@@ -58,6 +58,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.proxies": ("core", "agent.local", "agent.client", "agent.views", "agent.config.model", "connect"),
     "agent.gossip": ("core",),
     "agent.watches": ("core", "agent.config.model", "agent.checks"),
+    "agent.telemetry": ("core", "agent.config.model"),
     "agent.identity": ("core",),
     "agent.expiry": ("core", "agent.local", "agent.api.agent_certificates"),
     "agent.config_watch": ("core", "agent.config"),
@@ -68,7 +69,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "agent.api": (
         "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies",
-        "agent.gossip", "agent.log_stream", "connect.control", *CONNECT_CORES,
+        "agent.gossip", "agent.log_stream", "agent.telemetry.naming", "connect.control", *CONNECT_CORES,
     ),
     "agent.cluster": ("core", "agent.gossip", "agent.client", "agent.config.model", "agent.api.members"),
     "agent.boot": ("core", "agent", "dns", "connect", "server"),

@@ -98,10 +98,10 @@ def test_very_many_problems_are_counted_not_printed(tmp_path: Path) -> None:
 def test_a_known_key_that_is_not_served_is_a_warning_and_is_kept(tmp_path: Path) -> None:
     config = built(
         tmp_path,
-        'telemetry { statsd_address = "x:1" }\nretry_join_wan = ["a", "b"]\nacl { enabled = true tokens { agent = "t" } }',
+        'telemetry { statsite_address = "x:1" }\nretry_join_wan = ["a", "b"]\nacl { enabled = true tokens { agent = "t" } }',
     )
     assert any(
-        warning.endswith('a.hcl:2:13: "telemetry.statsd_address" is known but not served yet; it has no effect')
+        warning.endswith('a.hcl:2:13: "telemetry.statsite_address" is known but not served yet; it has no effect')
         for warning in config.warnings
     )
     assert config.extra["retry_join_wan"] == ("a", "b")
@@ -427,3 +427,23 @@ def test_where_the_host_is(tmp_path: Path) -> None:
     assert locality is not None
     assert (locality.region, locality.zone) == ("eu-west", "a")
     assert built(tmp_path).locality is None
+
+
+def test_where_metrics_go_and_what_they_are_called(tmp_path: Path) -> None:
+    text = """telemetry {
+      dogstatsd_addr = "[::1]:8125", dogstatsd_tags = ["env:prod"], statsd_address = "stats.example:9125"
+      metrics_prefix = "consul", prefix_filter = ["-consul.dns", "+consul.dns.queries"], filter_default = false
+    }"""
+    found = built(tmp_path, text).telemetry
+    assert [(one.host, one.port, one.tags) for one in found.statsd] == [
+        ("stats.example", 9125, None),
+        ("::1", 8125, ("env:prod",)),
+    ]
+    assert (found.prefix, found.rules, found.shown) == ("consul", ("-consul.dns", "+consul.dns.queries"), False)
+    for bad, said in {
+        'statsd_address = "localhost"': 'telemetry.statsd_address: "localhost" is no address and port',
+        'statsd_address = "localhost:99999"': "is no address and port",
+        'prefix_filter = ["chowk.dns"]': "does not begin with + (show) or - (hide)",
+        'metrics_prefix = "a-b"': "letters, digits and underscores",
+    }.items():
+        assert said in refused(tmp_path, f"telemetry {{ {bad} }}")
