@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chowk.connect.snapshot import ProxySnapshot
+from chowk.connect.snapshot import Bypass, ProxySnapshot
 from chowk.connect.stats.edges import EdgeTotals, PeerTotals
 from chowk.connect.stats.observation import RequestFilter, RequestRecord
 from chowk.core.records.ca import LeafCertificate
@@ -38,13 +38,22 @@ class Tap(Message, frozen=True, kw_only=True):
     ends_s: float
 
 
+class HostBypasses(Message, frozen=True, kw_only=True):
+    """All that are in force on this host by itself; with `allowed` False none is honoured, of the mesh neither."""
+
+    active: tuple[Bypass, ...] = ()
+    allowed: bool = True
+
+
 class Instruction(Message, frozen=True, kw_only=True):
-    """One item of the ATTACH stream: a new `snapshot`; `taps` that are to be served, when those changed; or `stop`: another
-    proxy took over, or the service is gone.
+    """One item of the ATTACH stream: a new `snapshot`; `taps` that are to be served, when those changed; `bypasses` of this
+    host as they are now, for a proxy that serves by a snapshot of before; or `stop`: another proxy took over, or the service
+    is gone.
     """
 
     snapshot: ProxySnapshot | None = None
     taps: tuple[Tap, ...] | None = None
+    bypasses: HostBypasses | None = None
     stop: bool = False
     reason: str = ""
 

@@ -232,13 +232,14 @@ class InboundSnapshot(Part, frozen=True, kw_only=True):
 
 class Bypass(Part, frozen=True, kw_only=True):
     """Connections to `service` are let through until `expires_s` (Unix seconds): intentions do not deny them, and the dates
-    of certificates do not count. Who connects is still proven.
+    of certificates do not count. Who connects is still proven. `host`: on this host alone, and ended there.
     """
 
     service: str
     expires_s: float
     reason: str = ""
     by: str = ""
+    host: bool = False
 
 
 class ProxySnapshot(Part, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from chowk.agent.commands.output import JSON, format_flag, show_json, show_line,
 from chowk.core.durations import parse_duration
 
 KIND: Final = "service-bypass"
+NOT_FOUND: Final = 404
 HERE: Final = path_of("agent", "bypass")
 
 
@@ -78,8 +79,19 @@ def _end(api: ApiClient, service: str, *, host: bool) -> None:
     if host:
         api.request("DELETE", path_of("agent", "bypass", service), {"by": _who()})
     else:
+        _refuse_unknown(api, service)
         api.request("DELETE", path_of("config", KIND, service))
     show_line(f"The bypass of {service} is over.")
+
+
+def _refuse_unknown(api: ApiClient, service: str) -> None:
+    """To delete an entry that is not there is no error, but whoever mistypes a name must not think that a bypass is over."""
+    try:
+        api.get(path_of("config", KIND, service))
+    except ApiError as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise Failure(f'no bypass of "{service}" is in force in the mesh; with -host, on this host') from error
 
 
 def _list(api: ApiClient, output_format: str) -> None:
@@ -116,6 +128,8 @@ def _moment(lasts: str) -> str:
         seconds = parse_duration(lasts)
     except ValueError as error:
         raise click.UsageError(f"-for: {error}") from None
+    if seconds <= 0:
+        raise click.UsageError("-for: a bypass lasts more than 0s")
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -58,7 +58,7 @@ class HostBypasses:
         kept = {each.service: each for each in self.active()}
         if service not in kept and len(kept) >= BYPASSES_MAX:
             raise TooManyRequests(f"{BYPASSES_MAX} bypasses are in force on this host already")
-        bypass = Bypass(service=service, expires_s=self._clock.wall() + lasts_s, reason=reason, by=by)
+        bypass = Bypass(service=service, expires_s=self._clock.wall() + lasts_s, reason=reason, by=by, host=True)
         self._save({**kept, service: bypass})
         log.warning("bypass begins on this host", service=service, lasts_s=round(lasts_s), reason=reason, by=by)
         return bypass
@@ -94,4 +94,5 @@ class HostBypasses:
         latest = self._clock.wall() + LASTS_S_MAX
         for each in found:
             log.warning("bypass of before is in force", service=each.service, reason=each.reason, by=each.by)
-        return {each.service: each for each in found if each.expires_s <= latest}
+        kept = (msgspec.structs.replace(each, host=True) for each in found if each.expires_s <= latest)
+        return {each.service: each for each in kept}

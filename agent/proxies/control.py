@@ -13,6 +13,7 @@ from typing import Protocol
 import structlog
 
 from chowk.agent.client.pool import ServerClient
+from chowk.agent.proxies.bypasses import HostBypasses as Bypasses
 from chowk.agent.proxies.source import SnapshotSource
 from chowk.agent.proxies.taps import TapHub
 from chowk.agent.proxies.traffic import Traffic
@@ -23,6 +24,7 @@ from chowk.connect.control import (
     SIGN_LEAF,
     TAPPED,
     Attach,
+    HostBypasses,
     Instruction,
     Report,
     SignedLeaf,
@@ -52,6 +54,8 @@ class Attachment:
         self.attach = attach
         self.taps: tuple[Tap, ...] = ()
         self.taps_changed = False
+        self.bypasses: HostBypasses | None = None
+        self.bypasses_changed = False
         self.report: Report | None = None
         self.stop_reason = ""
         self._source = source
@@ -68,9 +72,16 @@ class Attachment:
             self.taps_changed = True
             self._source.wake()
 
+    def tell_bypasses(self, bypasses: HostBypasses) -> None:
+        """Tell the proxy of these, when they are others than before."""
+        if bypasses != self.bypasses:
+            self.bypasses = bypasses
+            self.bypasses_changed = True
+            self._source.wake()
+
     def interrupted(self) -> bool:
         """True while there is something to tell the proxy besides snapshots."""
-        return bool(self.stop_reason) or self.taps_changed
+        return bool(self.stop_reason) or self.taps_changed or self.bypasses_changed
 
 
 class ControlService:
@@ -85,8 +96,11 @@ class ControlService:
         on_change: Callable[[], None],
         on_listening: Callable[[str], None],
         clock: Clock,
+        bypasses: Bypasses,
     ) -> None:
         self._sources = sources
+        self._bypasses = bypasses
+        bypasses.on_change(self._tell_bypasses)
         self._client = client
         self._node = node
         self._on_change = on_change
@@ -144,6 +158,10 @@ class ControlService:
     async def _instructions(self, attachment: Attachment, source: SnapshotSource) -> AsyncIterator[Instruction]:
         version, serves = 0, attachment.attach.version > 0
         attachment.serve_taps(self.taps.taps(source.service_name))
+        if (
+            serves
+        ):  # by a snapshot of an agent before this one: what has become of bypasses since must not wait for servers
+            attachment.tell_bypasses(self._host_bypasses())
         while True:
             snapshot = await source.newer(version, attachment.interrupted, serves=serves)
             if snapshot is not None:
@@ -153,14 +171,23 @@ class ControlService:
                 yield Instruction(stop=True, reason=attachment.stop_reason)
                 return
             else:
-                attachment.taps_changed = False
-                yield Instruction(taps=attachment.taps)
+                taps = attachment.taps if attachment.taps_changed else None
+                bypasses = attachment.bypasses if attachment.bypasses_changed else None
+                attachment.taps_changed = attachment.bypasses_changed = False
+                yield Instruction(taps=taps, bypasses=bypasses)
 
     def _tell_taps(self) -> None:
         for proxy_id, attachment in self.attached.items():
             source = self._sources.source(proxy_id)
             if source is not None:
                 attachment.serve_taps(self.taps.taps(source.service_name))
+
+    def _tell_bypasses(self) -> None:
+        for attachment in self.attached.values():
+            attachment.tell_bypasses(self._host_bypasses())
+
+    def _host_bypasses(self) -> HostBypasses:
+        return HostBypasses(active=self._bypasses.active(), allowed=self._bypasses.allowed)
 
     async def _sign(self, request: SignLeaf, peer: Peer) -> SignedLeaf:
         _refuse_strangers(peer)

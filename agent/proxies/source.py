@@ -100,11 +100,11 @@ class SnapshotSource:
     ) -> ProxySnapshot | None:
         """The newest snapshot once it is newer than `version`; None once `stop_asked` says so (`wake` makes it ask).
 
-        A proxy that `serves` by a snapshot it has is told nothing from the disk, unless a bypass of this host is in it.
+        A proxy that `serves` by a snapshot it has is told nothing from the disk, which may be older.
         """
         while not stop_asked():
             snapshot = self.snapshot
-            held_back = self.restored and serves and not (snapshot is not None and snapshot.bypasses)
+            held_back = self.restored and serves
             if snapshot is not None and snapshot.version > version and not held_back:
                 return snapshot
             published = self._published
@@ -229,11 +229,16 @@ class SnapshotSource:
             self._show(snapshot, restored=True)
 
     def _bypass_restored(self) -> None:
-        """What is served from the disk follows the bypasses of this host too: then nobody else can be asked."""
+        """What is served from the disk follows the bypasses of this host: then nobody else can be asked. One of the whole
+        mesh stays for its time.
+        """
         if self.snapshot is None or not self.restored:
             return
         reached = {target.service for target in self.snapshot.targets.values()} | {self.snapshot.service}
-        wanted = tuple(each for each in self._mesh.bypasses.active() if each.service in reached)
+        bypasses = self._mesh.bypasses
+        stored = [each for each in self.snapshot.bypasses if not each.host and bypasses.allowed]
+        here = [each for each in bypasses.active() if each.service in reached]
+        wanted = tuple(sorted((*stored, *here), key=lambda each: (each.service, each.expires_s)))
         if wanted != self.snapshot.bypasses:
             version = max(int(self._clock.wall() * 1000), self.snapshot.version + 1)
             self._show(msgspec.structs.replace(self.snapshot, version=version, bypasses=wanted), restored=True)

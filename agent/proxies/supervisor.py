@@ -95,7 +95,9 @@ class ProxySupervisor:
         self._sources: dict[str, SnapshotSource] = {}
         self._plans: dict[str, _Plan] = {}
         self._wake = asyncio.Event()
-        self._control = ControlService(self, client, config().node_name, self._wake.set, on_listening, clock)
+        self._control = ControlService(
+            self, client, config().node_name, self._wake.set, on_listening, clock, self.bypasses
+        )
         self._listener = RpcListener(self.control_socket, self._control.endpoints())
         self._launching = Launching(
             control_socket=self.control_socket,

@@ -20,6 +20,7 @@ from chowk.connect.proxy.listener import Listener, Place
 from chowk.connect.proxy.state import ProxySettings, ProxyState
 from chowk.connect.proxy.taps import Taps
 from chowk.connect.proxy.upstream import Upstream
+from chowk.connect.proxy.verdict import with_host_bypasses
 from chowk.connect.snapshot import Bypass, ProxySnapshot, UpstreamSnapshot
 from chowk.core.errors import ChowkError
 from chowk.core.runtime.clock import Clock
@@ -101,13 +102,18 @@ class Proxy:
         if instruction.taps is not None:
             self._taps.serve(instruction.taps)
         if instruction.snapshot is not None:
-            _tell_bypasses(self.state.snapshot, instruction.snapshot)
-            self.state.snapshot = instruction.snapshot
-            self._access_log.use(instruction.snapshot.access_logs)
-            self.inbound.follow(instruction.snapshot)
-            self.state.end_outdated()
-            self._leaf.look()
-            self._changed()
+            self._use(instruction.snapshot)
+        if instruction.bypasses is not None and self.state.snapshot is not None:
+            self._use(with_host_bypasses(self.state.snapshot, instruction.bypasses))
+
+    def _use(self, snapshot: ProxySnapshot) -> None:
+        _tell_bypasses(self.state.snapshot, snapshot)
+        self.state.snapshot = snapshot
+        self._access_log.use(snapshot.access_logs)
+        self.inbound.follow(snapshot)
+        self.state.end_outdated()
+        self._leaf.look()
+        self._changed()
 
     def _changed(self) -> None:
         self._change.set()

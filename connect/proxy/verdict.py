@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from chowk.connect.control import HostBypasses
 from chowk.connect.intentions.decision import decide
 from chowk.connect.snapshot import ProxySnapshot
 
@@ -51,3 +52,13 @@ def bypassed(snapshot: ProxySnapshot | None, service: str, now_s: float) -> bool
     return snapshot is not None and any(
         each.service == service and now_s < each.expires_s for each in snapshot.bypasses
     )
+
+
+def with_host_bypasses(snapshot: ProxySnapshot, told: HostBypasses) -> ProxySnapshot:
+    """The snapshot with the bypasses of this host as they are now; those of the whole mesh stay for their time."""
+    reached = {snapshot.service, *(target.service for target in snapshot.targets.values())}
+    reached |= {upstream.name for upstream in snapshot.upstreams}
+    stay = [each for each in snapshot.bypasses if not each.host and told.allowed]
+    here = [each for each in told.active if each.service in reached]
+    bypasses = tuple(sorted((*stay, *here), key=lambda each: (each.service, each.expires_s)))
+    return msgspec.structs.replace(snapshot, bypasses=bypasses)

@@ -87,7 +87,16 @@ class Stage:
         self.clock = ManualClock()
         self.stored = StoredSnapshots(None, self.clock, keeps_leaves=False)
         self.sources: dict[str, SnapshotSource] = {}
-        self.control = ControlService(self, self.servers, "host1", lambda: None, self.listening.append, ManualClock())  # type: ignore[arg-type]
+        self.bypasses = HostBypasses(None, self.clock, allowed=True)
+        self.control = ControlService(
+            self,
+            self.servers,  # type: ignore[arg-type]
+            "host1",
+            lambda: None,
+            self.listening.append,
+            ManualClock(),
+            self.bypasses,
+        )
         self.path = folder / "proxies.sock"
         self.listener = RpcListener(self.path, self.control.endpoints())
 
@@ -103,7 +112,7 @@ class Stage:
             ),
         )
         service = NodeService(kind="connect-proxy", id=PROXY, service=PROXY, port=21000, proxy=proxy)
-        mesh = MeshView(self.views, HostBypasses(None, self.clock, allowed=True))  # type: ignore[arg-type]
+        mesh = MeshView(self.views, self.bypasses)  # type: ignore[arg-type]
         source = self.sources[PROXY] = SnapshotSource(service, HOST, mesh, self.stored, True, self.clock)
         source.start()
         return source
@@ -156,6 +165,22 @@ def test_a_snapshot_comes_once_everything_is_known_and_again_when_it_changes(tmp
         later = await anext(stream)
         assert later.snapshot.roots.trust_domain == "u.consul"
         assert later.snapshot.version > instruction.snapshot.version, "a storm is told by what it comes to"
+        await connection.close()
+
+    play(tmp_path, scene)
+
+
+def test_a_proxy_that_serves_hears_of_the_hosts_bypasses_without_any_server(tmp_path: Path) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.register()
+        stage.bypasses.begin("web", 60.0, "INC-1", "ops")
+        connection = await dial_unix(stage.path)
+        stream = connection.stream(ATTACH, Attach(proxy_id=PROXY, pid=1, instance="a", version=7))
+        first = await anext(stream)
+        assert first.snapshot is None
+        assert [each.reason for each in first.bypasses.active] == ["INC-1"]
+        stage.bypasses.end("web", "ops")
+        assert (await anext(stream)).bypasses.active == ()
         await connection.close()
 
     play(tmp_path, scene)

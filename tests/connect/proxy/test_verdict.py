@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from chowk.connect.proxy.verdict import BYPASS, PERMISSIVE, judge_connection
+from chowk.connect.control import HostBypasses
+from chowk.connect.proxy.verdict import BYPASS, PERMISSIVE, judge_connection, with_host_bypasses
 from chowk.connect.snapshot import Bypass, InboundSnapshot, ProxySnapshot
 from chowk.core.records.ca import CARoots
 from chowk.core.records.intention import Intention
@@ -36,3 +37,12 @@ def test_a_denial_stands_unless_the_service_only_watches_or_is_in_a_bypass(
 ) -> None:
     verdict = judge_connection(judged, "web", NOW_S)
     assert (verdict.allowed, verdict.waived) == (allowed, waived)
+
+
+def test_what_the_host_tells_of_its_bypasses_replaces_those_of_the_host_alone() -> None:
+    mesh, gone = Bypass(service="db", expires_s=2.0), Bypass(service="db", expires_s=3.0, host=True)
+    here, elsewhere = Bypass(service="db", expires_s=4.0, host=True), Bypass(service="x", expires_s=4.0, host=True)
+    known = snapshot(mesh, gone)
+    assert with_host_bypasses(known, HostBypasses(active=(here, elsewhere))).bypasses == (mesh, here)
+    assert with_host_bypasses(known, HostBypasses()).bypasses == (mesh,)
+    assert with_host_bypasses(known, HostBypasses(allowed=False)).bypasses == ()
