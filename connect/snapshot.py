@@ -189,10 +189,8 @@ class HttpRoute(Part, frozen=True, kw_only=True):
 
 
 class UpstreamSnapshot(Part, frozen=True, kw_only=True):
-    """One local listener and where its connections go. `endpoints` holds only instances that may be dialled now.
-
-    `spiffe_id` is the identity that the far end must prove. Limits of 0 mean unlimited. `routes` and `clusters` are the
-    compiled discovery chain: the last route matches everything, and is the one that TCP connections take.
+    """One local listener and where its connections go: `routes` and `clusters` are the compiled discovery chain, whose last
+    route matches everything and is the one that TCP connections take. `connections_max` 0 is no limit.
     """
 
     name: str
@@ -201,10 +199,7 @@ class UpstreamSnapshot(Part, frozen=True, kw_only=True):
     bind_port: int = 0
     bind_socket_path: str = ""
     bind_socket_mode: str = ""
-    spiffe_id: str
-    endpoints: tuple[Endpoint, ...] = ()
     protocol: str = "tcp"
-    connect_timeout_s: float = 5.0
     connections_max: int = 0
     routes: tuple[HttpRoute, ...] = ()
     clusters: dict[str, Cluster] = {}

@@ -167,7 +167,6 @@ def _upstream(
         clusters = {
             key: msgspec.structs.replace(cluster, connect_timeout_s=timeout_s) for key, cluster in clusters.items()
         }
-    identity = SpiffeService(trust_domain=facts.roots.trust_domain, datacenter=datacenter, service=name)
     return UpstreamSnapshot(
         name=name,
         datacenter=datacenter,
@@ -175,9 +174,7 @@ def _upstream(
         bind_port=upstream.local_bind_port,
         bind_socket_path=upstream.local_bind_socket_path,
         bind_socket_mode=upstream.local_bind_socket_mode,
-        spiffe_id=str(identity),
         protocol=_text(config, "protocol") or chain.protocol,
-        connect_timeout_s=timeout_s or CONNECT_TIMEOUT_S,
         connections_max=int(_number(limits, "max_connections")),
         routes=routes_of(chain),
         clusters=clusters,

@@ -37,11 +37,8 @@ class Clusters:
 
     def update(self, upstream: UpstreamSnapshot, targets: Mapping[str, Target], rng: random.Random) -> None:
         """A newer snapshot."""
-        wanted: Mapping[str, Cluster] = upstream.clusters
-        if not wanted:
-            wanted, targets = _plain(upstream)
         kept: dict[str, LiveCluster] = {}
-        for name, cluster in wanted.items():
+        for name, cluster in upstream.clusters.items():
             live = self._live.get(name)
             if live is None:
                 live = LiveCluster(cluster, targets, rng)
@@ -59,26 +56,13 @@ class Clusters:
         return tuple(self._live.values())
 
     def drawn(self, splits: Sequence[Split], rng: random.Random) -> LiveCluster | None:
-        """One of `splits` by weight; without any, the only cluster there is. None when the snapshot has none for it."""
+        """One of `splits` by weight. None when the snapshot has no cluster for them."""
         known = [(split.weight, self._live[split.cluster]) for split in splits if split.cluster in self._live]
         if not known:
-            return next(iter(self._live.values()), None) if not splits else None
+            return None
         left = rng.random() * sum(weight for weight, _cluster in known)
         for weight, cluster in known:
             left -= weight
             if left < 0:
                 return cluster
         return known[-1][1]
-
-
-def _plain(upstream: UpstreamSnapshot) -> tuple[dict[str, Cluster], dict[str, Target]]:
-    """An upstream without a discovery chain: its endpoints, all alike."""
-    target = Target(
-        id=upstream.name,
-        service=upstream.name,
-        datacenter=upstream.datacenter,
-        spiffe_id=upstream.spiffe_id,
-        endpoints=upstream.endpoints,
-    )
-    cluster = Cluster(name=upstream.name, targets=(target.id,), connect_timeout_s=upstream.connect_timeout_s)
-    return {cluster.name: cluster}, {target.id: target}

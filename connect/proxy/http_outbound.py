@@ -24,7 +24,7 @@ from chowk.connect.proxy.http_server import ServerConnection, address_of
 from chowk.connect.proxy.links import Pipe
 from chowk.connect.proxy.wires import PlainWire, TlsWire
 from chowk.connect.routing.router import Router
-from chowk.connect.snapshot import HttpRoute, Split, UpstreamSnapshot
+from chowk.connect.snapshot import HttpRoute, UpstreamSnapshot
 from chowk.connect.stats.edges import OUTBOUND, Edge
 
 if TYPE_CHECKING:
@@ -52,9 +52,8 @@ class HttpOutbound:
 
     def follow(self, snapshot: UpstreamSnapshot) -> None:
         """A newer snapshot. Connections of a listener that speaks HTTP no longer end with their requests."""
-        routes = snapshot.routes or _plain(snapshot)
-        if routes != self._routes:
-            self._routes, self.router = routes, Router(routes)
+        if snapshot.routes != self._routes:
+            self._routes, self.router = snapshot.routes, Router(snapshot.routes)
             if self.router.broken:
                 self.state.warn(
                     "routes that cannot be used", upstream=snapshot.name, routes=", ".join(self.router.broken)
@@ -161,8 +160,3 @@ class HttpOutbound:
             for pool in pools:
                 if pool.drop_idle():
                     return
-
-
-def _plain(snapshot: UpstreamSnapshot) -> tuple[HttpRoute, ...]:
-    """An upstream without a discovery chain: everything to the one cluster there is."""
-    return (HttpRoute(name="default", splits=(Split(cluster=next(iter(snapshot.clusters), snapshot.name)),)),)

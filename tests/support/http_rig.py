@@ -213,7 +213,6 @@ class HttpRig(Rig):
         upstream = UpstreamSnapshot(
             name="api",
             bind_port=port,
-            spiffe_id=str(self.ca.identity("api")),
             protocol="http",
             routes=routes,
             clusters={name: Cluster(**{"name": name, "targets": (name,), **more}) for name in clusters},

@@ -16,10 +16,14 @@ from chowk.connect.ca.certificates import Authority, make_root, root_record
 from chowk.connect.ca.keys import make_key
 from chowk.connect.control import ATTACH, REPORT, SIGN_LEAF, Attach, Instruction, Report, SignedLeaf, SignLeaf
 from chowk.connect.snapshot import (
+    Cluster,
     Endpoint,
+    HttpRoute,
     InboundSnapshot,
     ProxySnapshot,
     SpiffeService,
+    Split,
+    Target,
     UpstreamSnapshot,
 )
 from chowk.core.errors import Unavailable
@@ -130,8 +134,15 @@ def client_snapshot(
     endpoints = tuple(
         Endpoint(key=f"n1/{upstream}-{number}", address="127.0.0.1", port=port) for number, port in enumerate(ports)
     )
+    target = Target(
+        id=upstream, service=upstream, datacenter="dc1", spiffe_id=str(ca.identity(upstream)), endpoints=endpoints
+    )
     one = UpstreamSnapshot(
-        name=upstream, bind_port=bind_port, spiffe_id=str(ca.identity(upstream)), endpoints=endpoints, **more
+        name=upstream,
+        bind_port=bind_port,
+        routes=(HttpRoute(name="default", splits=(Split(cluster=upstream),)),),
+        clusters={upstream: Cluster(name=upstream, targets=(upstream,))},
+        **more,
     )
     return ProxySnapshot(
         proxy_id=f"{service}-proxy",
@@ -142,6 +153,7 @@ def client_snapshot(
         roots=ca.roots,
         inbound=None,
         upstreams=(one,),
+        targets={upstream: target},
     )
 
 

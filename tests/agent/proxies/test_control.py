@@ -196,7 +196,7 @@ def test_an_upstream_that_stays_unknown_does_not_hold_the_others_back_for_ever(t
         await stage.clock.advance(2.0)
         snapshot = await source.newer(0, lambda: False)
         assert snapshot is not None
-        assert snapshot.upstreams[0].endpoints == ()
+        assert not any(target.endpoints for target in snapshot.targets.values())
 
     play(tmp_path, scene)
 
