@@ -38,7 +38,7 @@ log = structlog.get_logger("chowk.http")
 
 HEAD: Final = re.compile(
     rb"GET /v1/(health/service|health/connect|catalog/service|catalog/connect|kv)/([A-Za-z0-9._~/-]+)"
-    rb"(?:\?([A-Za-z0-9._~=&%+:,()/\"-]+))? HTTP/1\.1\r\n" + HEADERS
+    rb"(?:\?([A-Za-z0-9._~=&%+:,()!/\"-]+))? HTTP/1\.1\r\n" + HEADERS
 )
 PARAMETERS: Final = frozenset(("index", "wait", "stale", "consistent", "dc"))
 INSTANCES: Final = PARAMETERS | {"passing", "tag", "node-meta", "filter", "near", "cached"}

@@ -181,6 +181,10 @@ def compare(agent: AgentProcess, folder: Path) -> None:
                 "chowk ?stale": (agent.http_port, f"{path}?stale", agent.descendants()),
                 "chowk ?passing&tag=v1": (agent.http_port, f"{path}?passing&tag=v1", agent.descendants()),
                 "chowk ?cached": (agent.http_port, f"{path}?cached", agent.descendants()),
+                "chowk ?filter": (agent.http_port, f"{path}?filter=Service.Port!=1", agent.descendants()),
+                "chowk ?near": (agent.http_port, f"{path}?near=_agent", agent.descendants()),
+                "chowk ?dc=dc1": (agent.http_port, f"{path}?dc=dc1", agent.descendants()),
+                "chowk catalog": (agent.http_port, path.replace("health", "catalog"), agent.descendants()),
             }
             rates: dict[str, list[tuple[float, float, float]]] = {side: [] for side in sides}
             for _ in range(ROUNDS):

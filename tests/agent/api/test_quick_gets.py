@@ -64,6 +64,7 @@ def get(target: str, *headers: str) -> bytes:
         "/v1/health/service/web?filter=Node.Node+matches+%22%C3%BC%22",
         "/v1/health/service/web?filter=",
         "/v1/catalog/service/web?filter=ServicePort+!=+7",
+        "/v1/health/service/web?filter=not(Service.Port+!=+7)+or+%22v1%22+in+Service.Tags",
         "/v1/catalog/service/web?filter=Service.Port+==+7",
         "/v1/catalog/service/web?passing&tag=v1",
         "/v1/catalog/connect/web?near=n1",
