@@ -65,7 +65,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.log_stream": ("core",),
     "agent.lookup": ("core", "agent.views", "agent.client", "dns.lookup"),
     "agent.workers": (
-        "core", "agent.children", "agent.client", "agent.views", "agent.lookup", "agent.cluster", "agent.config.model", "dns",
+        "core", "agent.children", "agent.client", "agent.views", "agent.lookup", "agent.cluster", "agent.config.model",
+        "dns",
     ),
     "agent.api": (
         "core", "agent.config", "agent.local", "agent.client", "agent.views", "agent.checks", "agent.proxies",
