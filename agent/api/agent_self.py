@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,8 @@ from aiohttp import web
 
 from chowk import __version__
 from chowk.agent.api.context import ApiContext
+from chowk.agent.api.members import ShownMember
+from chowk.agent.api.reads import filtered
 from chowk.agent.api.replies import json_reply
 from chowk.agent.api.request import ApiRequest
 from chowk.agent.api.route import ANYONE, Route
@@ -131,8 +134,9 @@ async def server_stats(context: ApiContext) -> dict[str, dict[str, str]]:
 
 
 async def members(request: ApiRequest) -> web.Response:
-    """The members as the agent sees them; `?wan` those of all datacenters, which are servers."""
-    found = list(request.context.members())
+    """The members as the agent sees them; `?wan` those of all datacenters, which are servers; `?filter`."""
+    keep: Callable[[Any], bool] = filtered(request, ShownMember)
+    found = [member for member in request.context.members() if keep(member)]
     if request.query.flag("wan"):
         found = [member for member in found if member.get("Tags", {}).get("role") == "consul"]
     return json_reply(request, found)

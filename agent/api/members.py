@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from chowk import __version__
 from chowk.agent.config.model import AgentConfig
 from chowk.core.records.member import CLIENT_ROLE, SERVER_ROLE, STATUSES, Member
@@ -16,6 +18,23 @@ _VERSIONS = {
     "DelegateMax": 5,
     "DelegateCur": 4,
 }
+
+
+class ShownMember(msgspec.Struct, frozen=True, rename="pascal"):
+    """The fields that a `?filter` of members may name."""
+
+    name: str
+    addr: str
+    port: int
+    tags: dict[str, str]
+    status: int
+    protocol_min: int
+    protocol_max: int
+    protocol_cur: int
+    delegate_min: int
+    delegate_max: int
+    delegate_cur: int
+    kept: bool = False
 
 
 def shown_member(member: Member) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, path_of
 from chowk.agent.commands.command import Failure, flag
 from chowk.agent.commands.command import command as make_command
-from chowk.agent.commands.debug_bundle import ALIASES, TARGETS, Bundle, Plan, capture
+from chowk.agent.commands.debug_bundle import ABSENT, ALIASES, TARGETS, Bundle, Plan, capture
 from chowk.agent.commands.output import show_line
 from chowk.core.durations import format_duration, parse_duration
 
@@ -84,6 +84,13 @@ def _plan(duration: str, interval: str, targets: tuple[str, ...]) -> Plan:
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     wanted = [ALIASES.get(target, target) for each in targets for target in each.split(",")]
+    for target in sorted(ABSENT.intersection(wanted)):
+        click.echo(
+            f"Warning: {target} is not captured: those are profiles of Go's runtime; metrics has the loops'.", err=True
+        )
+    if wanted and ABSENT.issuperset(wanted):
+        raise click.UsageError(f"nothing is left to capture: {', '.join(TARGETS)}")
+    wanted = [target for target in wanted if target not in ABSENT]
     unknown = [target for target in wanted if target not in TARGETS]
     if unknown:
         raise click.UsageError(f'nothing called "{unknown[0]}" can be captured: {", ".join(TARGETS)}')

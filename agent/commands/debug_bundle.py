@@ -36,6 +36,8 @@ METRICS: Final = "metrics"
 LOGS: Final = "logs"
 TARGETS: Final = (*STATIC, METRICS, LOGS)
 ALIASES: Final = {"cluster": "members"}
+ABSENT: Final = frozenset({"pprof"})
+"""What Consul captures, and no agent of chowk has."""
 LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 ERRORS_MAX: Final = 256
 

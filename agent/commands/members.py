@@ -21,16 +21,17 @@ NO_MEMBERS_CODE = 2
 @flag("--detailed", is_flag=True, help="Show every tag, and who is kept alive on purpose though unreachable.")
 @flag("--status", default=".*", metavar="REGEX", help="Only members whose whole status matches.")
 @flag("--wan", is_flag=True, help="The servers of all datacenters instead.")
+@flag("--filter", default="", metavar="EXPRESSION", help="Only members for which this holds.")
 @moot("--segment", "there are no segments")
 @format_flag
 @api_flags
-def command(api: ApiClient, detailed: bool, status: str, wan: bool, output_format: str) -> int:
+def command(api: ApiClient, detailed: bool, status: str, wan: bool, filter: str, output_format: str) -> int:
     """List the members of the cluster, as the agent sees them. Exit code 2 when none matches."""
     try:
         wanted = re.compile(status)
     except re.error as error:
         raise Failure(f'-status: "{status}" is not a regular expression: {error}') from error
-    found = api.get(path_of("agent", "members"), {"wan": "1"} if wan else None)
+    found = api.get(path_of("agent", "members"), {"wan": "1" if wan else None, "filter": filter})
     members = [member for member in found if wanted.fullmatch(_status(member))]
     members.sort(key=lambda member: (member.get("Tags", {}).get("segment", ""), member["Name"]))
     if output_format == JSON:

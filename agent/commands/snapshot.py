@@ -10,7 +10,7 @@ import click
 
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, path_of
-from chowk.agent.commands.command import Failure, Group
+from chowk.agent.commands.command import Failure, Group, flag
 from chowk.agent.commands.output import JSON, format_flag, show_json, show_line, show_table
 
 SNAPSHOT: Final = path_of("snapshot")
@@ -34,19 +34,32 @@ TABLE_NAMES: Final = {
 }
 """What people know the tables of a state by."""
 
+NAME_PARTS: Final = ("version", "dc", "node", "status")
+
 command = Group("snapshot", help="Save, restore and inspect the state of the servers.")
 
 
-@command.command("save", examples="chowk snapshot save backup.snap")
+@command.command(
+    "save",
+    examples="""
+    chowk snapshot save backup.snap
+    chowk snapshot save -append-filename=version,dc,node,status backup.snap""",
+)
 @click.argument("file", metavar="FILE")
+@flag(
+    "--append-filename",
+    default="",
+    metavar="LIST",
+    help="Add to the name, before its suffix: version, dc, node (of the agent that is asked), status (leader or follower).",
+)
 @api_flags
-def save(api: ApiClient, file: str) -> None:
+def save(api: ApiClient, file: str, append_filename: str) -> None:
     """Save the state of the servers to FILE, which is not touched before the whole snapshot is there and was verified.
     With -stale, as whichever server answers has it, also when nobody leads."""
     from chowk.core.archive import BadArchive, verify
     from chowk.core.runtime.files import sync_folder
 
-    path = Path(file)
+    path = _with_parts(api, Path(file), append_filename) if append_filename else Path(file)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -68,6 +81,22 @@ def save(api: ApiClient, file: str) -> None:
     except BadArchive as error:
         raise Failure(f"what the agent sent is not a whole snapshot: {error}. {path} was not written") from error
     show_line(f"Saved and verified snapshot to index {meta.index}")
+    if append_filename:
+        show_line(f"Saved to {path}")
+
+
+def _with_parts(api: ApiClient, path: Path, names: str) -> Path:
+    """`backup.snap` -> `backup-1.2.0-dc1-web-1-leader.snap`, always in that order."""
+    wanted = names.split(",")
+    unknown = [name for name in wanted if name not in NAME_PARTS]
+    if unknown:
+        raise click.UsageError(f'-append-filename: "{unknown[0]}" is none of {", ".join(NAME_PARTS)}')
+    own = api.get(path_of("agent", "self"))
+    config, leads = own["Config"], (own.get("Stats") or {}).get("consul", {}).get("leader") == "true"
+    known = (config["Version"], config["Datacenter"], config["NodeName"], "leader" if leads else "follower")
+    parts = [text for name, text in zip(NAME_PARTS, known, strict=True) if name in wanted]
+    # Names come from an agent: none of them leads out of the folder.
+    return path.with_name("-".join((path.stem, *parts)).replace("/", "_").replace("\0", "_") + path.suffix)
 
 
 @command.command("restore", examples="chowk snapshot restore backup.snap")

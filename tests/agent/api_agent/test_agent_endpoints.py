@@ -361,6 +361,13 @@ def test_self_has_the_sections_that_clients_decode_and_no_secret(tmp_path: Path)
         assert "swordfish" not in answer.text
         assert (await api.get("/v1/agent/members")).json() == api.context.members()
         assert (await api.get("/v1/agent/members?wan=1")).json() == []
+        [member] = api.context.members()
+        for expression, found in (
+            (f'Name == "{member["Name"]}" and Port == 8301', [member]),
+            ('Tags["role"] == "consul" or Kept == true', []),
+        ):
+            assert (await api.get("/v1/agent/members", params={"filter": expression})).json() == found
+        assert (await api.get("/v1/agent/members", params={"filter": "Mood == good"})).status == 400
         assert (await api.get("/v1/agent/host")).json()["Host"]["os"] == "linux"
 
     config = AgentConfig(node_name="n1", node_id=NODE.id, encrypt="swordfish", extra={"acl": {"token": "swordfish"}})

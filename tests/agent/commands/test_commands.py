@@ -45,6 +45,12 @@ def test_members_prints_aligned_columns(agent, run):
     ]
 
 
+def test_members_are_filtered_by_the_agent(agent, run):
+    agent.on("GET", "/v1/agent/members", [MEMBER])
+    assert run("members", '-filter=Name == "web"')[0] == 0
+    assert agent.last.query == {"filter": ['Name == "web"']}
+
+
 def test_members_detailed_shows_sorted_tags(agent, run):
     agent.on("GET", "/v1/agent/members", [MEMBER])
     assert run("members", "-detailed")[1].splitlines()[1].endswith("alive   build=0.1.0,dc=dc1,role=consul,vsn=2")

@@ -112,7 +112,8 @@ def test_the_archive_is_whole_readable_by_its_owner_alone_and_nothing_else_is_le
         (["-duration=5s"], "-duration is at least 10s"),
         (["-interval=1s"], "-interval is at least 5s"),
         (["-duration=10s", "-interval=20s"], "must not be shorter"),
-        (["-capture=pprof"], 'nothing called "pprof" can be captured'),
+        (["-capture=heap"], 'nothing called "heap" can be captured'),
+        (["-capture=pprof"], "nothing is left to capture"),
         (["-duration=soon"], "invalid duration"),
     ],
 )
@@ -121,6 +122,16 @@ def test_flags_that_make_no_sense_are_refused_before_anything_is_asked(agent, ru
     assert code == 1
     assert text in err
     assert agent.asked == []
+
+
+def test_what_consul_captures_by_default_is_taken_and_what_no_agent_has_is_said(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(debug.time, "sleep", lambda _s: None)
+    consuls = "-capture=metrics,logs,pprof,host,agent,cluster"
+    code, out, err = run("debug", f"-output={tmp_path / 'b'}", "-duration=10s", "-interval=10s", consuls)
+    assert (code, "pprof is not captured" in err) == (0, True), err
+    assert "Capture: 'agent, host, members, metrics, logs'" in out
 
 
 def test_nothing_is_written_when_the_agent_cannot_be_asked_or_the_file_is_there(

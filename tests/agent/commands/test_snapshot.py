@@ -64,6 +64,21 @@ def test_saved_inspected_and_restored(scene: Scene, tmp_path: Path) -> None:
     scene(body)
 
 
+def test_the_name_of_a_saved_file_can_say_where_it_is_from(scene: Scene, tmp_path: Path) -> None:
+    from chowk import __version__
+
+    async def body(cli: Cli, api: Api) -> None:
+        own = (await api.get("/v1/agent/self")).json()["Config"]
+        code, out, err = await cli("snapshot", "save", "-append-filename=node,version", str(tmp_path / "backup.snap"))
+        assert (code, err) == (0, ""), err
+        path = tmp_path / f"backup-{__version__}-{own['NodeName']}.snap"
+        assert (path.is_file(), out.splitlines()[-1]) == (True, f"Saved to {path}")
+        code, _out, err = await cli("snapshot", "save", "-append-filename=node,mood", str(tmp_path / "backup.snap"))
+        assert (code, '"mood" is none of' in err) == (1, True)
+
+    scene(body)
+
+
 def test_a_damaged_file_is_refused_by_every_command_that_reads_it(scene: Scene, tmp_path: Path) -> None:
     file = tmp_path / "backup.snap"
 

@@ -116,6 +116,19 @@ def test_events_are_told_once_each_though_their_index_goes_up_and_down() -> None
     assert watch.receive(answer([third], 30)).data == [third]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["nodes", "event"])
+def test_what_did_not_change_during_an_outage_is_no_news_after_it(kind: str) -> None:
+    watch = plan(kind)
+    row = {"ID": "a"}
+    assert watch.receive(answer([row], 50)) is not None
+    for _try in range(3):
+        watch.fail()
+    assert "index" not in watch.ask().query
+    assert watch.receive(answer([row], 50)) is None
+    assert watch.ask().query["index"] == "50"
+    assert watch.receive(answer([row, {"ID": "b"}], 60)) is not None
+
+
 def test_an_agents_service_is_watched_by_its_hash() -> None:
     watch = plan("agent_service", service_id="web")
     change = watch.receive(answer({"ID": "web"}, 0, "abc"))
