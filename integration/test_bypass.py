@@ -76,6 +76,9 @@ def test_a_bypass_of_the_mesh_lets_through_says_why_and_lapses(protocol: str, tm
         log = hosts.there.log_path.read_text()
         assert f"by={getpass.getuser()}" in log
         assert f"reason='{WHY}'" in log
+        written = hosts.cluster["server1"].log_path.read_text()
+        assert "bypass begins in the mesh" in written
+        assert f"reason='{WHY}'" in written
 
         eventually(lambda: refused(hosts.upstream), "it is over by itself", LASTS_S + TOLD_S)
         assert time.monotonic() - began > LASTS_S - 1

@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+import structlog
+
 from chowk.connect.chain.validation import Key, refuse_broken
 from chowk.connect.entries import times
 from chowk.connect.entries.check import check_entry, refuse
 from chowk.core.commands import DeleteConfigEntry, UpsertConfigEntry
 from chowk.core.errors import InvalidRequest
+from chowk.core.records.bypass import ServiceBypass
 from chowk.core.records.config_entry import KINDS, AnyConfigEntry, ServiceIntentions
 from chowk.core.requests import (
     CONFIG_READ,
@@ -26,6 +29,8 @@ from chowk.core.requests import (
 )
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state import queries
+
+log = structlog.get_logger("chowk.bypass")
 
 
 def serve(context: ServerContext) -> None:
@@ -47,7 +52,18 @@ async def _write(context: ServerContext, one_by_one: asyncio.Lock, write: Write)
     async with one_by_one:
         await context.reads.settle(DEFAULT)
         refuse_broken(context.machine.store.entries, {key: entry})
-        return await context.writes.propose(command, write.client, write.sequence)
+        reply = await context.writes.propose(command, write.client, write.sequence)
+        if key[0] == ServiceBypass.kind and reply.ok:
+            _tell_bypass(key[1], entry)
+        return reply
+
+
+def _tell_bypass(service: str, entry: AnyConfigEntry | None) -> None:
+    """For those who ask later who broke the glass: in the log of the server that wrote it, besides those of the sidecars."""
+    if isinstance(entry, ServiceBypass):
+        log.warning("bypass begins in the mesh", service=service, until=entry.expires, reason=entry.reason, by=entry.by)
+    else:
+        log.warning("bypass ended in the mesh", service=service)
 
 
 def _change(command: object) -> tuple[Key, AnyConfigEntry | None]:
