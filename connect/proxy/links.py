@@ -8,88 +8,18 @@ is answered by not reading from the socket, which bounds memory.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
 import ssl
-import struct
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
+from chowk.connect.proxy.link import Link, buffer
 from chowk.connect.proxy.tally import Tally
 
-READ_BYTES: Final = 128 * 1024
 RECORD_BYTES: Final = 16 * 1024
 """The most plaintext of one TLS record."""
-WRITE_BUFFER_BYTES: Final = 256 * 1024
 HANDSHAKE_BYTES_MAX: Final = 64 * 1024
-_RESET: Final = struct.pack("ii", 1, 0)
-_KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-
-# One buffer for all reads of the process: what is read is encrypted or decrypted before the loop reads again.
-_buffer = memoryview(bytearray(READ_BYTES))
-
-
-class Link(asyncio.BufferedProtocol):
-    """What both ends share. `pipe` is None until they are joined."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.pipe: Pipe | None = None
-        self.lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop."""
-        self.transport = stream = cast(asyncio.Transport, transport)
-        stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        sock = stream.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """Called by the loop."""
-        return _buffer
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Called by the loop, once."""
-        self.lost = True
-        if self.pipe is not None:
-            self.pipe.link_lost(self)
-
-    def pause_reading(self) -> None:
-        """Take no more bytes from the socket."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Take bytes again."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def close(self) -> None:
-        """Send what is buffered, then end."""
-        if self.transport is not None:
-            self.transport.close()
-
-    @property
-    def unsent(self) -> bool:
-        """Whether the peer still has to take what was written before."""
-        return self.transport is not None and self.transport.get_write_buffer_size() > 0
-
-    def reset(self) -> None:
-        """End at once, so that the peer sees a reset rather than an end; also one that was to end when all is sent."""
-        if self.transport is None or (self.transport.is_closing() and not self.unsent):
-            return
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            except OSError:
-                """The peer was faster."""
-        self.transport.abort()
 
 
 class PlainLink(Link):
@@ -107,12 +37,12 @@ class PlainLink(Link):
         """Called by the loop."""
         pipe = self.pipe
         if pipe is None:
-            self._early += _buffer[:nbytes]
+            self._early += buffer[:nbytes]
             self.pause_reading()
             return
         pipe.active = True
         pipe.tally.to_mesh_bytes += nbytes
-        pipe.tls.send(_buffer[:nbytes])
+        pipe.tls.send(buffer[:nbytes])
 
     def eof_received(self) -> bool:
         """Called by the loop; True keeps the other direction open."""
@@ -195,7 +125,7 @@ class TlsLink(Link):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop."""
-        self._incoming.write(_buffer[:nbytes])
+        self._incoming.write(buffer[:nbytes])
         if self._handshaking:
             if self._incoming.pending > HANDSHAKE_BYTES_MAX:
                 self.pause_reading()  # a peer may send its data right behind the handshake: the step reads first
@@ -210,19 +140,9 @@ class TlsLink(Link):
         if pipe is None or tls is None:
             return
         pipe.active = True
-        incoming, over, pieces = self._incoming, False, []
         try:
-            while incoming.pending and not over:
-                data = tls.read(RECORD_BYTES)
-                if data:
-                    pieces.append(data)
-                else:
-                    over = True
-        except ssl.SSLWantReadError:
-            """The rest of a record is still to come, or a ticket was all there was."""
-        except ssl.SSLZeroReturnError:
-            over = True
-        except (ssl.SSLError, OSError):
+            pieces, over = self._decrypted(tls)
+        except OSError:
             pipe.reset()
             return
         if pieces:
@@ -236,6 +156,22 @@ class TlsLink(Link):
             self._flush()
         if self._on_session is not None:
             self._offer_session(tls)
+
+    def _decrypted(self, tls: ssl.SSLObject) -> tuple[list[bytes], bool]:
+        """What has come, in pieces, and whether the peer said that it was all. OSError (ssl.SSLError is one): broken."""
+        incoming = self._incoming
+        pieces: list[bytes] = []
+        try:
+            while incoming.pending:
+                data = tls.read(RECORD_BYTES)
+                if not data:
+                    return pieces, True
+                pieces.append(data)
+        except ssl.SSLWantReadError:
+            """The rest of a record is still to come, or a ticket was all there was."""
+        except ssl.SSLZeroReturnError:
+            return pieces, True
+        return pieces, False
 
     def send(self, data: memoryview) -> None:
         """Encrypt and send."""

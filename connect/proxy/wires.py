@@ -12,7 +12,8 @@ import ssl
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from chowk.connect.proxy.links import READ_BYTES, RECORD_BYTES, PlainLink, TlsLink
+from chowk.connect.proxy.link import READ_BYTES
+from chowk.connect.proxy.links import PlainLink, TlsLink
 from chowk.connect.proxy.tally import Tally
 
 JOINED_BYTES_MAX: Final = 16 * 1024
@@ -134,21 +135,9 @@ class TlsWire(TlsLink):
         if end is None or tls is None:
             super().pump()
             return
-        pieces: list[bytes] = []
-        over = False
-        incoming = self._incoming
         try:
-            while incoming.pending and not over:
-                data = tls.read(RECORD_BYTES)
-                if data:
-                    pieces.append(data)
-                else:
-                    over = True
-        except ssl.SSLWantReadError:
-            """The rest of a record is still to come, or a ticket was all there was."""
-        except ssl.SSLZeroReturnError:
-            over = True
-        except (ssl.SSLError, OSError):
+            pieces, over = self._decrypted(tls)
+        except OSError:
             self.reset()
             return
         if self._outgoing.pending:
