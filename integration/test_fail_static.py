@@ -8,12 +8,25 @@ from __future__ import annotations
 import os
 import signal
 import time
+import urllib.request
+from datetime import timedelta
 from pathlib import Path
 
 from harness.app import HttpApp
+from harness.clock import WallClock
 from harness.hosts import Hosts, power_off, sidecar
 from harness.mesh import refused
 from harness.waiting import eventually
+
+HTTP = """
+config_entries { bootstrap = [
+  { kind = "service-defaults", name = "api", protocol = "http" },
+  {
+    kind = "service-router", name = "api"
+    routes = [ { match { http { path_prefix = "/moved" } }, destination { redirect { path = "/" } } } ]
+  }
+] }
+"""
 
 
 def test_hosts_that_restart_without_any_server_carry_traffic_by_their_last_snapshots(tmp_path: Path) -> None:
@@ -102,3 +115,54 @@ def test_without_kept_leaves_no_key_is_on_the_disk_and_a_restart_waits_for_who_s
             hosts.here.start(wait=False)
             eventually(lambda: "leaf certificate not signed" in hosts.here.log_path.read_text(), "it asks", 20)
             assert refused(hosts.upstream)
+
+
+def test_an_http_mesh_whose_hosts_restart_hours_after_its_servers_died_routes_as_before(tmp_path: Path) -> None:
+    clock = WallClock(tmp_path)
+    with HttpApp("web") as web, HttpApp("api") as api:
+        hosts = Hosts(tmp_path, web, api, HTTP)
+        for agent in hosts.cluster.agents.values():
+            agent.prefix = clock.prefix
+        with hosts:
+
+            def routed() -> bool:
+                with urllib.request.urlopen(f"http://127.0.0.1:{hosts.upstream}/moved/x", timeout=5) as reply:
+                    return reply.url.endswith(f":{hosts.upstream}/") and reply.read() == b"api"
+
+            eventually(routed, f"the router works\n{hosts.here.log()}", 20)
+            eventually(lambda: b"/moved" in hosts.kept(hosts.here)[0].read_bytes(), "the router is on the disk", 40)
+            hosts.lose_servers()
+            for hours in (8, 30, 60):
+                clock.set(timedelta(hours=hours))
+                for agent in (hosts.here, hosts.there):
+                    power_off(agent)
+                assert refused(hosts.upstream)
+                for agent in (hosts.here, hosts.there):
+                    agent.start(wait=False)
+                eventually(routed, f"after {hours} h\n{hosts.here.log()}\n{hosts.there.log()}", 20)
+            eventually(lambda: "leaf certificate not signed" in hosts.here.log_path.read_text(), "nobody signs", 30)
+
+            hosts.cluster["server1"].start(wait=False)
+            hosts.cluster.wait_ready()
+            assert (
+                hosts.cluster["server1"].cli("intention", "create", "-replace", "-deny", "web", "api").returncode == 0
+            )
+            eventually(lambda: refused(hosts.upstream), "servers that are back are obeyed", 10)
+
+
+def test_a_host_whose_clock_is_behind_refuses_certificates_of_tomorrow_says_so_and_recovers(tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    ours, others = WallClock(tmp_path), WallClock(tmp_path / "others")
+    with HttpApp("web") as web, HttpApp("api") as api:
+        hosts = Hosts(tmp_path, web, api)
+        for agent in hosts.cluster.agents.values():
+            agent.prefix = (ours if agent is hosts.here else others).prefix
+        with hosts:
+            others.set(timedelta(days=1))
+            assert hosts.flows(), "what was signed before is good on both sides"
+            done = hosts.cluster["server1"].cli("connect", "ca", "rotate", "-emergency")
+            assert done.returncode == 0, done.stderr
+            eventually(lambda: refused(hosts.upstream), f"leaves of tomorrow are refused\n{hosts.there.log()}", 60)
+            eventually(lambda: "clock is behind" in hosts.here.log_path.read_text(), "and why", 60)
+            ours.set(timedelta(days=1))
+            eventually(hosts.flows, f"the clock was set\n{hosts.here.log()}", 60)

@@ -7,19 +7,23 @@ brought back by one command.
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import socket
 import ssl
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from harness.agent import AgentProcess
+from harness.agent import CHOWK, AgentProcess
 from harness.app import HttpApp
 from harness.callers import Callers
 from harness.clock import WallClock
 from harness.cluster import Cluster
 from harness.hosts import Hosts
-from harness.mesh import fetch
+from harness.mesh import fetch, mesh_hcl
 from harness.ports import free_port
 from harness.waiting import eventually
 
@@ -183,3 +187,62 @@ def test_a_root_that_is_distrusted_proves_nothing_and_an_emergency_needs_no_cert
             assert [root["ID"] for root in roots(there)["Roots"]] == [last]
             for agent in (here, there):
                 eventually(lambda: agent.cli("connect", "ca", "status").returncode == 0, "all is well", 40)  # noqa: B023
+
+
+def test_a_root_made_as_the_documentation_says_takes_over_under_load(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "certificates.md").read_text()
+    [script] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    upstream = free_port()
+    with (
+        HttpApp("web") as web,
+        HttpApp("api") as api,
+        AgentProcess(tmp_path, mesh_hcl(web.port, api.port, upstream), dev=False) as agent,
+    ):
+        eventually(lambda: fetch(upstream) == "api", f"up\n{agent.log()}", 20)
+        first = roots(agent)["ActiveRootID"]
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "chowk").write_text(f'#!/bin/sh\nexec {shlex.join(CHOWK)} "$@"\n')
+        (tmp_path / "bin" / "chowk").chmod(0o755)
+        address = f"{agent.address}:{agent.http_port}"
+        environment = {
+            **os.environ,
+            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+            "CHOWK_HTTP_ADDR": address,
+        }
+        script = script.replace("rm ca.hcl", "cp root.key kept.key\nrm ca.hcl").replace("127.0.0.1:8500", address)
+        with Callers({upstream: "api"}) as callers:
+            done = subprocess.run(
+                ["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+            assert "Configuration updated!" in done.stdout
+            eventually(lambda: roots(agent)["ActiveRootID"] != first, "it signs", SIGNS_S)
+            pem = (tmp_path / "root.pem").read_text().strip()
+            assert next(root["RootCert"] for root in roots(agent)["Roots"] if root["Active"]).strip() == pem
+            since = leaves(agent)
+            eventually(
+                lambda: all(leaves(agent)[name] > begin for name, begin in since.items()), "new leaves", RENEWED_S
+            )
+        assert callers.failures == []
+
+        shown = agent.cli("connect", "ca", "get-config").stdout
+        body = (tmp_path / "kept.key").read_text().splitlines()[1]
+        config = json.loads(shown)["Config"]
+        assert config["RootCert"].strip() == pem
+        assert "PrivateKey" not in config
+        assert body not in agent.log_path.read_text()
+        holders = [
+            path for path in agent.data_dir.rglob("*") if path.is_file() and body in path.read_text(errors="replace")
+        ]
+        assert [path.parent.name for path in holders] == ["ca"], "the key is in its own file alone"
+        assert holders[0].stat().st_mode & 0o777 == 0o600
+
+        for wrong, words in (
+            ({"RootCert": "x"}, "not a certificate in PEM"),
+            ({"PrivateKey": "x"}, "not a private key in PEM"),
+            ({"PrivateKeyType": "rsa"}, "EC P-256"),
+            ({"Token": "x"}, 'unknown key "Token"'),
+        ):
+            status, _headers, said = agent.request("PUT", "/v1/connect/ca/configuration", {"Config": wrong})
+            assert (status, words in said.decode()) == (400, True), said
+        assert json.loads(agent.cli("connect", "ca", "get-config").stdout)["Config"] == config
