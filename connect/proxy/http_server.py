@@ -1,8 +1,8 @@
 """The server's side of HTTP/1.1 on one connection: requests are read one after the other, each gets an exchange.
 
-Made by the listeners with a `Handler`. Requests that come while one is answered (pipelined) wait, at most one read of them,
-and are answered in order. Slow clients are ended by `look`: a head has `http_head_s` from its first byte, a body may stand
-still for `http_body_s`, an answer may wait for its reader for `http_stall_s`.
+Made by the listeners with a `Handler`. Requests that come while one is answered (pipelined) wait, few of them, and are
+answered in order. Slow clients are ended by `look`: a head has `http_head_s` from its first byte, a body may stand still for
+`http_body_s`, an answer may wait for its reader for `http_stall_s`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from chowk.connect.proxy.wires import TlsWire, Wire
 
 LINGER_BYTES_MAX: Final = 4 * 1024 * 1024
 """What a client may still send after an early answer before it is cut off."""
+
+WAITING_BYTES_MAX: Final = 16 * 1024
+"""Of further requests that came while one is answered. With more, nothing is read, and that the client goes is not seen."""
 
 
 class Exchange(Protocol):
@@ -80,7 +83,7 @@ class Pause:
     """Why nothing is read from the client. Bits; plain numbers, as each request asks for them several times."""
 
     PIPELINED: Final = 1
-    """It has sent its next request already."""
+    """It has sent many further requests already."""
     HELD: Final = 2
     """There is no connection for its body yet."""
     BLOCKED: Final = 4
@@ -272,7 +275,8 @@ class ServerConnection:
 
     def _hold(self, data: bytes) -> None:
         self._waiting += data
-        self.pause(Pause.PIPELINED)
+        if len(self._waiting) > WAITING_BYTES_MAX:
+            self.pause(Pause.PIPELINED)
 
     def _refuse(self, refusal: Refusal) -> None:
         exchange = self.exchange

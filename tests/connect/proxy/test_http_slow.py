@@ -207,3 +207,22 @@ async def _ask_all(client, count):
     for first in range(0, count, 1000):
         client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % each for each in range(first, first + 1000)))
         await client.writer.drain()
+
+
+def test_work_for_a_client_that_asked_twice_and_went_away_is_stopped(tmp_path):
+    async def run():
+        async def silence(head, reader, writer):
+            await reader.read()
+            writer.close()
+
+        async with HttpRig(tmp_path) as rig:
+            port = await rig.pair_http()
+            rig.http.script = silence
+            client = await Client.open(port)
+            client.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
+            await until(lambda: rig.http.heads, "in work")
+            client.close()
+            await until(lambda: not rig.proxies["web"].state.http.served, "gone")
+            await until(lambda: not rig.http._writers, "and the application was told")
+
+    uvloop.run(run())
