@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -42,16 +42,19 @@ async def run_command(
     stdin: int = asyncio.subprocess.DEVNULL,
     env: Mapping[str, str] | None = None,
     grace_s: float = 0.0,
+    begun: Callable[[int], None] = lambda _group: None,
 ) -> int:
     """Run to the end and return the exit status (negative: the signal). Output goes to `output`; what is more than fits is
     read and dropped, so that the command goes on. When cancelled, the command's whole process group is killed and the
     command reaped; with `grace_s` it is first asked by SIGTERM. OSError when it cannot be started.
 
-    `stdin` is a file's number; `env` None is the small environment of a check; `output` None leaves the output alone.
+    `begun` gets the number of the command's process group. `stdin` is a file's number; `env` None is the small environment
+    of a check; `output` None leaves the output alone.
     """
     env = environment() if env is None else env
     if output is None:
         process = await asyncio.create_subprocess_exec(*arguments, stdin=stdin, start_new_session=True, env=env)
+        begun(process.pid)
         return await _end_of(process, grace_s)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(read_end, False)
@@ -68,6 +71,7 @@ async def run_command(
             )
         finally:
             os.close(write_end)
+        begun(process.pid)
         reading.start()
         status = await _end_of(process, grace_s)
         with suppress(TimeoutError):

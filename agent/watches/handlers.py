@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import aiohttp
@@ -33,11 +33,14 @@ def shell() -> str:
     return os.environ.get("SHELL") or "/bin/sh"
 
 
-async def run_handler(arguments: Sequence[str], change: Change, output: Tail | None) -> None:
+async def run_handler(
+    arguments: Sequence[str], change: Change, output: Tail | None, begun: Callable[[int], None] = lambda _group: None
+) -> None:
     """Run a command to its end. It has the environment of this process, and CONSUL_INDEX and CHOWK_INDEX.
 
     `output` None lets it write where this process writes. When cancelled, SIGTERM goes to all it started, and SIGKILL
-    GRACE_S later. HandlerFailed when it cannot be started or does not exit with 0.
+    GRACE_S later. `begun` gets the number of its process group. HandlerFailed when it cannot be started or does not exit
+    with 0.
     """
     index = str(change.index)
     with tempfile.TemporaryFile() as stdin:  # a file, so that a command which does not read it holds nobody up
@@ -45,7 +48,7 @@ async def run_handler(arguments: Sequence[str], change: Change, output: Tail | N
         stdin.seek(0)
         env = {**os.environ, "CONSUL_INDEX": index, "CHOWK_INDEX": index}
         try:
-            status = await run_command(arguments, output, stdin=stdin.fileno(), env=env, grace_s=GRACE_S)
+            status = await run_command(arguments, output, stdin=stdin.fileno(), env=env, grace_s=GRACE_S, begun=begun)
         except (OSError, ValueError) as error:
             raise HandlerFailed(f"cannot run {arguments[0]}: {in_words(error)}") from error
     if status:

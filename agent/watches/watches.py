@@ -18,6 +18,7 @@ from chowk.agent.checks.outcome import readable
 from chowk.agent.checks.process import Tail
 from chowk.agent.config.model import WatchDefinition
 from chowk.agent.watches.changes import changes
+from chowk.agent.watches.guard import Guard
 from chowk.agent.watches.handlers import OUTPUT_BYTES_MAX, HandlerFailed, post_change, run_handler, shell
 from chowk.agent.watches.plan import Answer, Ask, Change, WatchFailed, WatchPlan
 from chowk.core.runtime.clock import Clock
@@ -39,6 +40,7 @@ class Watches:
         self._owner = TaskOwner("watches")
         self._running: list[tuple[WatchDefinition, asyncio.Task[None]]] = []
         self._session: aiohttp.ClientSession | None = None
+        self.guard = Guard(clock)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -64,6 +66,8 @@ class Watches:
                 ended.append(task)
         if ended:
             await asyncio.wait(ended)
+        if any(definition.request is None for definition in definitions):
+            self.guard.start()
         for definition in definitions:
             if wanted[_identity(definition)]:
                 wanted[_identity(definition)] -= 1
@@ -73,6 +77,7 @@ class Watches:
     async def close(self) -> None:
         """End them all, and everything they run."""
         await self._owner.close()
+        await self.guard.close()
         self._running = []
         if self._session is not None:
             await self._session.close()
@@ -91,12 +96,24 @@ class Watches:
             if definition.request is not None:
                 await post_change(definition.request, change, self._client())
             else:
-                line = (shell(), "-c", definition.shell_line)
-                await run_handler(definition.args or line, change, output)
+                await self._run(definition.args or (shell(), "-c", definition.shell_line), change, output)
         except HandlerFailed as error:
             log.error("watch handler failed", type=definition.type, error=str(error), output=readable(output.data))
         else:
             log.debug("watch handler ran", type=definition.type, index=change.index, output=readable(output.data))
+
+    async def _run(self, arguments: Sequence[str], change: Change, output: Tail) -> None:
+        groups: list[int] = []
+
+        def begun(group: int) -> None:
+            groups.append(group)
+            self.guard.begun(group)
+
+        try:
+            await run_handler(arguments, change, output, begun)
+        finally:
+            for group in groups:
+                self.guard.ended(group)
 
     async def _fetch(self, ask: Ask) -> Answer:
         headers = {"X-Consul-Token": ask.token} if ask.token else {}

@@ -57,7 +57,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "agent.sync": ("core", "agent.local", "agent.client"),
     "agent.proxies": ("core", "agent.local", "agent.client", "agent.views", "agent.config.model", "connect"),
     "agent.gossip": ("core",),
-    "agent.watches": ("core", "agent.config.model", "agent.checks"),
+    "agent.watches": ("core", "agent.config.model", "agent.checks", "agent.children"),
     "agent.telemetry": ("core", "agent.config.model"),
     "agent.identity": ("core",),
     "agent.expiry": ("core", "agent.local", "agent.api.agent_certificates"),
