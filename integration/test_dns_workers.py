@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import dnslib
 import pytest
 
 from harness.agent import AgentProcess
+from harness.cluster import Cluster
 from harness.counters import dns_counters
 from harness.dig import dig
 from harness.waiting import eventually
@@ -140,10 +142,15 @@ def test_a_clean_stop_leaves_no_process_and_frees_the_port(agent: AgentProcess) 
         serving(agent)
         children = Path(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children") if agent.process else None
         assert children is not None
+
+        def zombies() -> list[str]:
+            stats = [Path(f"/proc/{pid}/stat").read_text() for pid in children.read_text().split()]
+            return [stat for stat in stats if stat.rpartition(")")[2].split()[0] == "Z"]
+
         os.kill(workers_of(agent)[0], signal.SIGKILL)
+        eventually(lambda: dns_counters(agent)["chowk_dns_worker_restarts_total"] == 1, "it was started again")
         serving(agent)
-        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in children.read_text().split()]
-        assert "Z" not in [stat.rpartition(")")[2].split()[0] for stat in stats]
+        assert zombies() == []
         assert agent.stop() == 0
         assert agent.descendants() == []
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
@@ -167,3 +174,26 @@ def test_a_second_agent_finds_the_port_taken(agent: AgentProcess, tmp_path: Path
         done = subprocess.run(other.arguments(), capture_output=True, text=True, timeout=20)
         assert done.returncode == 1
         assert f"port {agent.dns_port} on 127.0.0.1 is taken" in done.stderr
+
+
+def test_workers_of_a_host_without_servers_go_to_those_of_the_cluster_also_by_a_new_key(tmp_path: Path) -> None:
+    hcl = f"dns_config {{ workers = 1 }}\n{HCL}"
+    with Cluster(tmp_path, servers=1, clients=1) as cluster:
+        client = cluster["client1"]
+        client.stop()
+        client.write("main.hcl", f'retry_interval = "500ms"\n{hcl}')
+        client.start()
+        serving(client, 1)
+        eventually(lambda: client.dig("web.service.consul") == WEB, "the worker answers what the servers know")
+        key = base64.b64encode(os.urandom(32)).decode()
+        for operation in (("-install", key), ("-use", key), ("-remove", cluster.key)):
+            assert client.cli("keyring", *operation).returncode == 0
+        os.kill(workers_of(client)[0], signal.SIGKILL)  # the next one has only the new key
+        serving(client, 1)
+        cluster["server1"].stop()
+        cluster["server1"].start()  # a new connection, with the new key, of the worker that runs
+        client.put("/v1/agent/check/warn/w2")
+        client.put("/v1/agent/check/fail/w2")
+        eventually(
+            lambda: client.dig("web.service.consul") == WEB[:1], "the worker follows the server that is back", 30
+        )

@@ -133,7 +133,12 @@ class Lines:
         data = os.read(sys.stdin.fileno(), READ_BYTES)
         if not data:
             return None
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        self._buffer += data
+        return self.waiting()
+
+    def waiting(self) -> list[bytes]:
+        """The whole lines that came with others before them."""
+        *lines, self._buffer = self._buffer.split(b"\n")
         return lines
 
 
@@ -165,9 +170,13 @@ async def _work(options: WorkerOptions, lines: Lines) -> int:
             loop.remove_reader(sys.stdin.fileno())
             stopping.set()
             return
+        obey(told)
+
+    def obey(told: list[bytes]) -> None:
         for line in told:
             worker.follow(msgspec.json.decode(line, type=Orders))
 
+    obey(lines.waiting())
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_reader(sys.stdin.fileno(), hear)
     await worker.start()
