@@ -138,7 +138,8 @@ HTTP = Schema(
     ),
 )
 CA_CONFIG_DOC = (
-    "Kept as written, CamelCase or snake_case: LeafCertTTL, RootCertTTL, IntermediateCertTTL, CSRMaxPerSecond, …"
+    "Of a cluster that is founded: LeafCertTTL, RootCertTTL, IntermediateCertTTL, RotationPeriod, CSRMaxPerSecond, …;"
+    " a root is taken by `chowk connect ca set-config` alone"
 )
 KEEP_LEAVES_DOC = (
     "Sidecars keep leaf and key in `data_dir/mesh`, to serve after a restart without servers; false: in memory only"
