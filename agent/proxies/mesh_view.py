@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
 
 from chowk.agent.proxies.bypasses import HostBypasses
+from chowk.agent.proxies.chain_parts import ChainParts
 from chowk.agent.proxies.snapshots import dialable
 from chowk.agent.views.views import View, Views
 from chowk.connect.chain.compile import ChainError, compile_chain, default_chain
@@ -36,6 +38,10 @@ class MeshView:
         self.bypasses = bypasses
         self.sources = 0
         """How many sidecars' sources ask."""
+        self.turn = asyncio.Lock()
+        """Held while a source builds: between two of them the agent does its other work, and the first sidecars theirs."""
+        self.parts = ChainParts()
+        """What the chains of now come to."""
         self._entries: tuple[tuple[int, ...], ChainEntries] | None = None
         self._chains: dict[tuple[str, str, str], CompiledChain] = {}
         self._endpoints: dict[tuple[Topic, str, bool], tuple[int, tuple[Endpoint, ...]]] = {}
@@ -49,11 +55,16 @@ class MeshView:
             items = (item.entry for view in found for item in view.items.values() if isinstance(item, ConfigItem))
             self._entries = (generations, ChainEntries(items))
             self._chains.clear()
+            self.parts = ChainParts()
         return self._entries[1]
 
-    def chain(self, service: str, datacenter: str, trust_domain: str) -> CompiledChain:
-        """The chain of a service; where the entries make none, the plain one, and the log says why."""
-        entries, key = self.entries(), (service, datacenter, trust_domain)
+    def chains(self, keys: Iterable[tuple[str, str]], trust_domain: str) -> dict[tuple[str, str], CompiledChain]:
+        """The chains of services in datacenters; where the entries make none, the plain one, and the log says why."""
+        entries = self.entries()
+        return {key: self._chain(*key, trust_domain, entries) for key in keys}
+
+    def _chain(self, service: str, datacenter: str, trust_domain: str, entries: ChainEntries) -> CompiledChain:
+        key = (service, datacenter, trust_domain)
         chain = self._chains.get(key)
         if chain is None:
             try:

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from chowk.agent.proxies.chain_parts import ChainParts, Terms
 from chowk.connect.chain.entries import ChainEntries
-from chowk.connect.chain.routes import clusters_of, routes_of
 from chowk.connect.snapshot import (
     Bypass,
     Endpoint,
@@ -45,6 +45,7 @@ class MeshFacts(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Mapping[str, tuple[Endpoint, ...]]
     default_allow: bool
     bypasses: tuple[Bypass, ...] = ()
+    parts: ChainParts = msgspec.field(default_factory=ChainParts)
 
 
 def build_snapshot(service: NodeService, node: Node, facts: MeshFacts, version: int) -> ProxySnapshot:
@@ -151,22 +152,17 @@ def _upstream(
     name, datacenter = chain_key(upstream, node)
     config = upstream_config(facts.entries.defaults.get(service.proxy.destination_service_name), upstream)
     limits, health = _block(config, "limits"), _block(config, "passive_health_check")
-    timeout_s = _milliseconds(config, "connect_timeout_ms")
-    clusters = clusters_of(
-        chain,
-        _here(service),
-        facts.entries.mesh.allowed_regions,
-        Limits(
+    terms = Terms(
+        here=_here(service),
+        allowed_regions=tuple(facts.entries.mesh.allowed_regions),
+        limits=Limits(
             connections_max=int(_number(limits, "max_connections")),
             pending_max=int(_number(limits, "max_pending_requests")),
             requests_max=int(_number(limits, "max_concurrent_requests")),
         ),
-        _outlier(health),
+        outlier=_outlier(health),
+        connect_timeout_s=_milliseconds(config, "connect_timeout_ms"),
     )
-    if timeout_s:
-        clusters = {
-            key: msgspec.structs.replace(cluster, connect_timeout_s=timeout_s) for key, cluster in clusters.items()
-        }
     return UpstreamSnapshot(
         name=name,
         datacenter=datacenter,
@@ -175,9 +171,9 @@ def _upstream(
         bind_socket_path=upstream.local_bind_socket_path,
         bind_socket_mode=upstream.local_bind_socket_mode,
         protocol=_text(config, "protocol") or chain.protocol,
-        connections_max=int(_number(limits, "max_connections")),
-        routes=routes_of(chain),
-        clusters=clusters,
+        connections_max=terms.limits.connections_max,
+        routes=facts.parts.routes(chain),
+        clusters=facts.parts.clusters(chain, terms),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 import structlog
@@ -39,6 +40,8 @@ PAUSE_S_MAX = 0.25
 """Between two snapshots of one sidecar. The first change is told at once; of a storm of them, what it comes to."""
 SHARE = 0.25
 """Of this process's time that all sources together may build for."""
+STEPS: Final = 2
+"""To know what to follow: the entries, and what the chains reach."""
 
 
 class SnapshotSource:
@@ -63,6 +66,8 @@ class SnapshotSource:
         self._published = asyncio.Event()
         self._tasks = TaskOwner(f"snapshot:{service.id}")
         self._followed: dict[Topic, tuple[View, Callable[[], None]]] = {}
+        self._chains: dict[tuple[str, str], CompiledChain] = {}
+        self._wanted: frozenset[Topic] = frozenset()
         self._waiting_since: float | None = None
         self._restore_at: float | None = clock.now() + RESTORE_WAIT_S
         self.snapshot: ProxySnapshot | None = None
@@ -121,11 +126,14 @@ class SnapshotSource:
         unsubscribe = self._mesh.bypasses.on_change(self._changed.set)
         try:
             while True:
-                self._changed.clear()
-                self._follow()
-                started = self._clock.now()
-                if self._known() and self._publish():
+                async with self._mesh.turn:
+                    self._changed.clear()
+                    started = self._clock.now()
+                    self._follow()
+                    published = self._known() and self._publish()
                     took_s = self._clock.now() - started
+                    await asyncio.sleep(0)
+                if published:
                     pause_s = took_s * self._mesh.sources / SHARE
                     await self._clock.sleep(min(max(pause_s, PAUSE_S_MIN), PAUSE_S_MAX))
                     if self._changed.is_set():
@@ -147,22 +155,23 @@ class SnapshotSource:
         items = followed[0].items.values() if followed is not None else ()
         return next((item.roots for item in items if isinstance(item, RootsItem)), CARoots())
 
-    def _chains(self) -> dict[tuple[str, str], CompiledChain]:
+    def _compiled(self) -> dict[tuple[str, str], CompiledChain]:
         """The chain of each upstream, by what it is for; none before the entries are known."""
         if not all(self._is_ready(topic) for topic in TOPICS):
             return {}
         keys = sorted({chain_key(upstream, self._node) for upstream in self._service.proxy.upstreams})
-        return {key: self._mesh.chain(*key, self._roots.trust_domain) for key in keys}
+        return self._mesh.chains(keys, self._roots.trust_domain)
 
-    def _wanted(self, chains: dict[tuple[str, str], CompiledChain]) -> frozenset[Topic]:
+    def _topics(self) -> frozenset[Topic]:
+        """What the snapshot is made of, as far as the chains tell."""
         proxy, here = self._service.proxy, self._node.datacenter
         reached = {
             target.service
-            for chain in chains.values()
+            for chain in self._chains.values()
             for target in chain.targets.values()
             if target.datacenter == here
         }
-        upstreams = {upstream.destination_name for upstream in proxy.upstreams} if not chains else set()
+        upstreams = {upstream.destination_name for upstream in proxy.upstreams} if not self._chains else set()
         return frozenset(
             {
                 Topic(kind=ROOTS),
@@ -173,10 +182,18 @@ class SnapshotSource:
         )
 
     def _follow(self) -> None:
-        wanted = self._wanted(self._chains())
-        for topic in [topic for topic in self._followed if topic not in wanted]:
+        """Entries that other sidecars follow already are known at once, and lead on to what the chains reach."""
+        for _ in range(STEPS):
+            self._chains = self._compiled()
+            self._wanted = self._topics()
+            if self._wanted == self._followed.keys():
+                return
+            self._follow_wanted()
+
+    def _follow_wanted(self) -> None:
+        for topic in [topic for topic in self._followed if topic not in self._wanted]:
             self._followed.pop(topic)[1]()
-        for topic in sorted(wanted - self._followed.keys()):
+        for topic in sorted(self._wanted - self._followed.keys()):
             try:
                 view = self._mesh.views.view(topic)
             except ChowkError as error:
@@ -185,11 +202,11 @@ class SnapshotSource:
             self._followed[topic] = (view, view.on_change(self._changed.set))
 
     def _ready(self) -> bool:
-        return all(self._is_ready(topic) for topic in self._wanted(self._chains()))
+        return all(self._is_ready(topic) for topic in self._wanted)
 
     def _known(self) -> bool:
         """Roots, intentions and entries must be known; then an upstream may stay unknown for UPSTREAM_WAIT_S."""
-        if not all(self._is_ready(topic) for topic in self._wanted(self._chains()) if topic.kind != CONNECT):
+        if not all(self._is_ready(topic) for topic in self._wanted if topic.kind != CONNECT):
             self._waiting_since = None
             return False
         if not self._followed[Topic(kind=ROOTS)][0].items:
@@ -249,7 +266,6 @@ class SnapshotSource:
 
     def _facts(self) -> MeshFacts:
         intentions = self._followed[Topic(kind=INTENTIONS, key=self._service.proxy.destination_service_name)][0].items
-        chains = self._chains()
         return MeshFacts(
             roots=self._roots,
             intentions=tuple(
@@ -259,8 +275,9 @@ class SnapshotSource:
                 )
             ),
             entries=self._mesh.entries(),
-            chains=chains,
-            endpoints=self._endpoints(chains),
+            chains=self._chains,
+            parts=self._mesh.parts,
+            endpoints=self._endpoints(),
             default_allow=self._default_allow,
             bypasses=self._bypasses(),
         )
@@ -275,9 +292,9 @@ class SnapshotSource:
                     found[name] = Bypass(service=name, expires_s=ends, reason=entry.reason, by=entry.by)
         return tuple(found[name] for name in sorted(found))
 
-    def _endpoints(self, chains: dict[tuple[str, str], CompiledChain]) -> dict[str, tuple[Endpoint, ...]]:
+    def _endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
         found = {}
-        for chain in chains.values():
+        for chain in self._chains.values():
             for target in chain.targets.values():
                 followed = self._followed.get(Topic(kind=CONNECT, key=target.service))
                 if followed is not None and target.datacenter == self._node.datacenter:
