@@ -19,6 +19,7 @@ from chowk.connect.intentions.explanation import PERMISSIVE, explain, read_reque
 from chowk.core.records.config_entry import ServiceDefaults
 from chowk.core.requests import CONFIG_READ, INTENTION_MATCH, ConfigEntryQuery, IntentionMatchQuery
 
+HTTP: Final = "http"
 HEADERS: Final = frozenset({"header"})
 
 
@@ -27,15 +28,15 @@ async def why(request: ApiRequest) -> web.Response:
     source, destination = _service(request, "source"), _service(request, "destination")
     reply = await read(request, INTENTION_MATCH, IntentionMatchQuery(by="destination", names=(destination,)))
     defaults = await read(request, CONFIG_READ, ConfigEntryQuery(kind=ServiceDefaults.kind, name=destination))
+    own = [entry for entry in defaults.entries if isinstance(entry, ServiceDefaults)]
     found = explain(
         reply.matches[0],
         source,
         destination,
         default_allow=request.context.config().default_intention_policy != "deny",
-        permissive=any(
-            isinstance(entry, ServiceDefaults) and entry.intention_mode == PERMISSIVE for entry in defaults.entries
-        ),
+        permissive=any(entry.intention_mode == PERMISSIVE for entry in own),
         request=_request(request),
+        http=any(entry.protocol == HTTP for entry in own),
     )
     return json_reply(request, msgspec.to_builtins(found), reply.meta)
 

@@ -34,7 +34,7 @@ def add_to(group: Group) -> None:
     @flag("--service", default="", metavar="NAME", help="The service that is to be reached.")
     @flag("--for", "lasts", default="", metavar="DURATION", help="How long; at most 24h.")
     @flag("--reason", default="", metavar="TEXT", help="Why, for those who ask later.")
-    @flag("--host", is_flag=True, help="On this agent's host alone: works when no server is left.")
+    @flag("--host", is_flag=True, help="On this agent's host alone: works without servers.")
     @flag("--end", is_flag=True, help="End it before its time.")
     @format_flag
     @api_flags
@@ -73,25 +73,51 @@ def _begin(api: ApiClient, service: str, lasts: str, reason: str, *, host: bool)
             raise Failure(f"{error.message}\nNo server takes it. On each host of the service, add -host.") from error
     where = "on this host" if host else "in the whole mesh"
     show_line(f"Connections to {service} are let through {where} until {expires}. End it sooner with -end.")
+    _warn_unknown(api, service)
 
 
 def _end(api: ApiClient, service: str, *, host: bool) -> None:
-    if host:
+    """That of this host, and unless `host` that of the mesh. Whoever mistypes a name must not think that one is over."""
+    ended = []
+    if any(each["Service"] == service for each in api.get(HERE)):
         api.request("DELETE", path_of("agent", "bypass", service), {"by": _who()})
-    else:
-        _refuse_unknown(api, service)
-        api.request("DELETE", path_of("config", KIND, service))
-    show_line(f"The bypass of {service} is over.")
+        ended.append("on this host")
+    try:
+        if not host and _is_in_mesh(api, service):
+            api.request("DELETE", path_of("config", KIND, service))
+            ended.append("in the mesh")
+    except ApiError as error:
+        if error.status < 500:
+            raise
+        here = "That of this host is over. " if ended else ""
+        raise Failure(
+            f"{error.message}\n{here}No server takes it: one of the whole mesh goes on until it lapses."
+        ) from error
+    if not ended:
+        raise Failure(
+            f'no bypass of "{service}" is in force {"on this host" if host else "in the mesh or on this host"}'
+        )
+    show_line(f"The bypass of {service} is over {' and '.join(ended)}.")
 
 
-def _refuse_unknown(api: ApiClient, service: str) -> None:
-    """To delete an entry that is not there is no error, but whoever mistypes a name must not think that a bypass is over."""
+def _is_in_mesh(api: ApiClient, service: str) -> bool:
     try:
         api.get(path_of("config", KIND, service))
     except ApiError as error:
         if error.status != NOT_FOUND:
             raise
-        raise Failure(f'no bypass of "{service}" is in force in the mesh; with -host, on this host') from error
+        return False
+    return True
+
+
+def _warn_unknown(api: ApiClient, service: str) -> None:
+    """In an incident names are mistyped; but what is not registered now may be in a moment."""
+    try:
+        known = api.get(path_of("catalog", "service", service))
+    except ApiError:
+        return
+    if not known:
+        click.echo(f'No service "{service}" is registered now: is the name right?', err=True)
 
 
 def _list(api: ApiClient, output_format: str) -> None:

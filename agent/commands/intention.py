@@ -77,6 +77,8 @@ def _write(api: ApiClient, intention: dict[str, Any], *, replace: bool) -> None:
         raise Failure(f"there is one already: {_describe(existing)}\nReplace it with -replace.")
     api.put(EXACT, _query(intention["SourceName"], intention["DestinationName"]), intention)
     show_line(f"{'Updated' if existing else 'Created'}: {_describe(intention)}")
+    if existing is not None and (lost := existing.get("Permissions")) and not intention.get("Permissions"):
+        click.echo(f"It had {len(lost)} permissions, which are gone.", err=True)
 
 
 @command.command("check", cls=_Check, examples="chowk intention check web db && echo yes")

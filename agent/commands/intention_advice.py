@@ -63,7 +63,8 @@ def _add_why(group: Group, checks: type[click.Command]) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    show_line("Allowed" if found["Allowed"] else "Denied")
+    verdict = "Allowed" if found["Allowed"] else "Denied"
+    show_line("Depends on the request" if found["ByRequest"] else verdict)
     if found["LetThrough"] and not found["Allowed"]:
         show_line(f"but let through: {found['Destination']} only watches what intentions deny (permissive)")
     click.echo(printable(found["Reason"]))

@@ -22,8 +22,9 @@ PERMISSIVE: Final = "permissive"
 class Explanation(Record, frozen=True, kw_only=True):
     """`allowed` is what the intentions say; `let_through` what happens, which differs where the destination only watches.
 
-    `decided_by` is None where the default policy decides. `behind` are the other intentions that match, in the order in
-    which they would decide if those before them were gone. `changes` are sentences.
+    `by_request`: permissions decide each request, and none was asked about. `decided_by` is None where the default policy
+    decides. `behind` are the other intentions that match, in the order in which they would decide if those before them were
+    gone. `changes` are sentences.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Explanation(Record, frozen=True, kw_only=True):
     default: str
     behind: tuple[Intention, ...]
     changes: tuple[str, ...]
+    by_request: bool = False
 
 
 def explain(
@@ -45,25 +47,28 @@ def explain(
     default_allow: bool,
     permissive: bool,
     request: RequestHead | None = None,
+    http: bool = False,
 ) -> Explanation:
-    """The explanation for a connection, or for one `request` on it."""
+    """The explanation for a connection, or for one `request` on it; `http`: the destination speaks it."""
     known = tuple(intentions)
     if request is None:
         decision = decide(known, source, destination, default_allow)
     else:
         decision = RequestPolicy(known, source, destination, default_allow).decide(request)
     first = decision.intention
+    by_request = http and request is None and first is not None and bool(first.permissions)
     behind = [each for each in in_order(known) if matches(each, source, destination) and each is not first]
     return Explanation(
         source=source,
         destination=destination,
         allowed=decision.allowed,
         let_through=decision.allowed or permissive,
-        reason=decision.reason,
+        reason="Its permissions decide each request: ask with a method and a path" if by_request else decision.reason,
         decided_by=first,
         default="allow" if default_allow else "deny",
         behind=tuple(behind),
         changes=tuple(_changes(source, destination, first, behind, decision.allowed, permissive, default_allow)),
+        by_request=by_request,
     )
 
 
@@ -102,7 +107,10 @@ def _changes(
             "(chowk config read -kind service-intentions)"
         )
     replace = "-replace " if exact else ""
-    yield f"chowk intention create {replace}-{wanted} {source} {destination} would {wanted} it"
+    lost = (
+        f" altogether: its {len(first.permissions)} permissions would be gone" if first and first.permissions else " it"
+    )
+    yield f"chowk intention create {replace}-{wanted} {source} {destination} would {wanted}{lost if exact else ' it'}"
     if exact:
         following = behind[0] if behind else None
         if following is None:

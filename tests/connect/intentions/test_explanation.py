@@ -61,3 +61,19 @@ def test_a_request_that_a_sidecar_would_not_let_in_is_refused(path: str) -> None
 def test_a_header_cannot_bring_another_line() -> None:
     with pytest.raises(Refusal):
         read_request("GET", "/", [("x", "y\r\n\r\nGET / HTTP/1.1")])
+
+
+def test_permissions_of_a_service_that_speaks_http_decide_requests_and_are_not_lost_without_a_word() -> None:
+    permissions = tuple(
+        Permission(action=action, http=HttpPermission(path_prefix=path))
+        for action, path in (("deny", "/a"), ("allow", "/"))
+    )
+    entry = rule("web", "db", "", *permissions)
+    found = explain((entry,), "web", "db", default_allow=True, permissive=False, http=True)
+    assert (found.by_request, found.allowed) == (True, False)
+    assert "ask with a method and a path" in found.reason
+    assert not why(entry).by_request, "of TCP nothing is left to ask"
+    assert (
+        "chowk intention create -replace -allow web db would allow altogether: its 2 permissions would be gone"
+        in found.changes
+    )
