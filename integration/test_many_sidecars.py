@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 
@@ -58,6 +59,23 @@ def all_flow(many: ManySidecars) -> None:
         eventually(lambda: fetch(port) == "api", f"{port} flows\n{many.agent.log()}", 30)  # noqa: B023
 
 
+def zombies(parent: int) -> list[int]:
+    """Pids of children of this process that have ended and that it has not asked for their status."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in children if ") Z " in Path(f"/proc/{pid}/stat").read_text()]
+
+
+def taken(ports: range) -> list[int]:
+    """The ports that somebody still listens on."""
+    found = []
+    for port in ports:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            found.append(port)
+    return found
+
+
 def all_see(many: ManySidecars, mark: str) -> None:
     asyncio.run(seen(many.upstreams, mark))
 
@@ -82,6 +100,8 @@ def test_a_change_reaches_every_sidecar_and_one_that_dies_is_back_while_the_othe
             assert before - after == {killed}
             callers.more(2)
             assert callers.end() == []
+            assert zombies(agent.child("chowk.connect.proxy.launcher")) == []
+        assert taken(many.ports) == []
 
 
 def test_the_deaths_of_launcher_and_agent_disturb_no_traffic_and_the_next_agent_takes_all_of_them_over(
@@ -117,3 +137,4 @@ def test_the_deaths_of_launcher_and_agent_disturb_no_traffic_and_the_next_agent_
             assert set(many.proxies()) == before
             assert agent.stop() == 0
             eventually(lambda: not agent.descendants(), "what they carried has ended, and so have they", 40)
+        assert taken(many.ports) == []

@@ -25,6 +25,9 @@ from harness.sidecars import POLL_S, ManySidecars, seen
 
 WAIT_S = 60.0
 IDLE_S = 10.0
+CALL_S = 0.4
+"""Between two calls to one sidecar of a host that starts: more would take what the sidecars need to start."""
+BACK_S = 0.02
 QUIET_S = 0.5
 Held = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -75,9 +78,9 @@ async def denied(many: ManySidecars) -> list[float]:
     return sorted(each - began for each in moments)
 
 
-async def flows(port: int, phase: float = 0.0) -> float:
-    """The moment of the first call through this upstream that succeeds."""
-    await asyncio.sleep(POLL_S * phase)
+async def flows(port: int, every_s: float, phase: float = 0.0) -> float:
+    """The moment of the first call through this upstream that succeeds; tried each `every_s`."""
+    await asyncio.sleep(every_s * phase)
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -88,14 +91,16 @@ async def flows(port: int, phase: float = 0.0) -> float:
                 return time.monotonic()
         except OSError:
             """Nobody listens there yet."""
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(every_s)
 
 
 async def carried(many: ManySidecars) -> list[float]:
     """The moments at which the sidecars carry their first calls."""
     async with asyncio.timeout(WAIT_S):
         return sorted(
-            await asyncio.gather(*(flows(port, place / many.count) for place, port in enumerate(many.upstreams)))
+            await asyncio.gather(
+                *(flows(port, CALL_S, place / many.count) for place, port in enumerate(many.upstreams))
+            )
         )
 
 
@@ -112,7 +117,7 @@ def back(many: ManySidecars, number: int) -> float:
     """Kill one: seconds until it carries a call again."""
     many.kill_proxy(f"svc-{number:03}")
     killed = time.monotonic()
-    return asyncio.run(asyncio.wait_for(flows(many.upstreams[number]), WAIT_S)) - killed
+    return asyncio.run(asyncio.wait_for(flows(many.upstreams[number], BACK_S), WAIT_S)) - killed
 
 
 def restart(many: ManySidecars, how: signal.Signals) -> list[float]:

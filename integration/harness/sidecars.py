@@ -36,11 +36,14 @@ def free_range(count: int) -> int:
 
 
 class ManySidecars:
-    """`agent` is not started. `upstreams` are the local ports of the sidecars' upstreams, one each."""
+    """`agent` is not started. `upstreams` are the local ports of the sidecars' upstreams, one each; `ports`
+    all that they may listen on.
+    """
 
     def __init__(self, folder: Path, count: int, app_port: int) -> None:
         self.count = count
         low = free_range(2 * count + 16)
+        self.ports = range(low, low + 2 * count + 16)
         self.upstreams = [low + count + 16 + number for number in range(count)]
         self.agent = AgentProcess(
             folder,
