@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from chowk.connect.limits.gate import Gate
+from chowk.connect.proxy.heap import Ebb, give_back
 from chowk.core.runtime.clock import Clock
 
 IDLE_MAX: Final = 2048
@@ -44,12 +45,15 @@ class Roster:
         self.served: dict[Served, None] = {}
         self.pools: dict[Pooled, None] = {}
         self.idle = Gate(IDLE_MAX)
+        self._ebb = Ebb()
 
     async def run(self, clock: Clock, every_s: float) -> None:
-        """Look at all, for ever."""
+        """Look at all, for ever, and give memory back after a crowd."""
         while True:
             await clock.sleep(every_s)
             self.look(clock.now())
+            if self._ebb.over(len(self.served)):
+                give_back()
 
     def look(self, now: float) -> None:
         """Look at all."""
