@@ -75,6 +75,7 @@ class Syncer:
         self._repairing = False
         self._subscriptions: list[Callable[[], None]] = []
         self._refused: dict[str, str] = {}
+        self._tags: dict[str, tuple[str, ...]] = {}
 
     async def start(self) -> None:
         """Begin to sync; returns at once, whether or not servers are there."""
@@ -176,7 +177,11 @@ class Syncer:
             return False
         local = self._facts()
         wrote = False
-        for op in diff(local, catalog, self._held(local, catalog)):
+        tags = {service_id: service.tags for service_id, service in local.services.items()}
+        retagged = frozenset(
+            service_id for service_id in tags if self._tags.get(service_id, tags[service_id]) != tags[service_id]
+        )
+        for op in diff(local, catalog, self._held(local, catalog), retagged):
             if self._refused.get(op.why) == repr(op.command):
                 continue
             try:
@@ -191,6 +196,7 @@ class Syncer:
                 log.warning("repaired the catalog", what=op.why)
             else:
                 log.info("synced", what=op.why)
+        self._tags = tags
         return wrote
 
     def _held(self, local: Facts, catalog: Facts) -> frozenset[str]:

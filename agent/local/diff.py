@@ -36,10 +36,12 @@ class Op(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def diff(local: Facts, catalog: Facts, held: Container[str] = ()) -> tuple[Op, ...]:
+def diff(local: Facts, catalog: Facts, held: Container[str] = (), retagged: Container[str] = ()) -> tuple[Op, ...]:
     """The writes, in the order to make them: the node, what has to go, services each with its checks, other checks.
 
     `held` are ids of checks whose output may lag behind: such a check is not written for its output alone.
+    `retagged` are ids of services that were registered with other tags since they were last written: those count, also with
+    `enable_tag_override`, until somebody writes others to the catalog.
     """
     node = local.node
     if node is None:
@@ -57,11 +59,12 @@ def diff(local: Facts, catalog: Facts, held: Container[str] = ()) -> tuple[Op, .
     written: set[str] = set()
     for service_id, service in sorted(local.services.items()):
         known = catalog.services.get(service_id)
-        if known is not None and same_service(service, known):
+        own_tags = not service.enable_tag_override or service_id in retagged
+        if known is not None and same_service(service, known) and (not own_tags or service.tags == known.tags):
             continue
         first = by_service.get(service_id, [])[:CHECKS_PER_WRITE]
         written.update(first)
-        tags = known.tags if known is not None and service.enable_tag_override else service.tags
+        tags = service.tags if known is None or own_tags else known.tags
         command = Register(
             node=node,
             service=msgspec.structs.replace(service, tags=tags),

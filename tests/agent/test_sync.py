@@ -134,6 +134,36 @@ def test_what_is_registered_here_comes_into_the_catalog_and_goes_with_it() -> No
     play(scene)
 
 
+def test_tags_that_others_may_change_are_theirs_until_the_service_is_registered_with_others() -> None:
+    """As Patroni says who leads: it registers its service, with `enable_tag_override`, anew."""
+
+    def database(*tags: str) -> ServiceDefinition:
+        return ServiceDefinition(name="db", tags=tags, enable_tag_override=True)
+
+    async def scene(catalog: Catalog, local: LocalState, syncer: Syncer, clock: ManualClock) -> None:
+        local.register_service(database("replica"), "file")
+        await clock.advance(0)
+        assert catalog.facts.services["db"].tags == ("replica",)
+        local.register_service(database("primary"), "file")
+        await clock.advance(0)
+        assert catalog.facts.services["db"].tags == ("primary",)
+        theirs = msgspec.structs.replace(catalog.facts.services["db"], tags=("theirs",))
+        catalog.facts = Facts(node=catalog.facts.node, services={"db": theirs}, checks=catalog.facts.checks)
+        syncer.trigger_full()
+        await clock.advance(0)
+        local.register_service(database("primary"), "file")
+        await clock.advance(0)
+        assert catalog.facts.services["db"].tags == ("theirs",), "nothing new was said here"
+        catalog.failing = NoLeader()
+        local.register_service(database("replica"), "file")
+        await clock.advance(0)
+        catalog.failing = None
+        await clock.advance(120)
+        assert catalog.facts.services["db"].tags == ("replica",), "said once, and not lost in an outage"
+
+    play(scene)
+
+
 def test_a_catalog_changed_behind_the_agents_back_is_repaired_within_the_interval() -> None:
     async def scene(catalog: Catalog, local: LocalState, _syncer: Syncer, clock: ManualClock) -> None:
         local.load((WEB,), (CheckDefinition(name="disk", ttl_s=30),))
