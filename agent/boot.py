@@ -341,6 +341,7 @@ class Agent:
             autopilot=config.autopilot,
             rpc_hold_timeout_s=config.rpc_hold_timeout_s,
             reconnect_timeout_s=config.gossip.reconnect_timeout_s,
+            session_ttl_s_min=config.session_ttl_s_min,
             parent_pid=os.getpid(),
         )
         server = Child("server", "chowk.server.main", lambda: msgspec.to_builtins(options), self._clock)

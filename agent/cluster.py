@@ -158,7 +158,7 @@ class Cluster:
 def _options(config: AgentConfig) -> GossipOptions:
     asked = config.gossip
     return GossipOptions(
-        bind_addr=config.bind_addr,
+        bind_addr=asked.bind_addr or config.bind_addr,
         port=config.ports.serf_lan,
         advertise_addr=config.advertise_addr,
         start_join=asked.start_join,

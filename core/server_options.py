@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from chowk.core.records.session import TTL_S_MIN
+
 MEMORY = ""
 """A `data_dir` of this value keeps everything in memory and nothing on disk."""
 
@@ -63,6 +65,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     autopilot: Autopilot = Autopilot()
     rpc_hold_timeout_s: float = 7.0
     reconnect_timeout_s: float = 259_200.0
+    session_ttl_s_min: float = TTL_S_MIN
     parent_pid: int = 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import random
 import secrets
 from collections.abc import Sequence
 
@@ -26,10 +27,12 @@ EXCHANGES_MAX = 256  # each holds a socket, and the agent has other uses for its
 
 
 class Recursor:
-    """Asks `endpoints` in their order, each for `timeout_s` at most, until one has an answer."""
+    """Asks `endpoints` in their order, or by `rng` in another each time, each for `timeout_s` at most, until one has an
+    answer."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], timeout_s: float) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], timeout_s: float, rng: random.Random | None = None) -> None:
         self._endpoints = tuple(endpoints)
+        self._rng = rng
         self._timeout_s = timeout_s
         self._asking: dict[tuple[Query, bool, int], asyncio.Future[bytes]] = {}
 
@@ -64,7 +67,8 @@ class Recursor:
     async def _resolve(self, query: Query, tcp: bool, size: int) -> bytes:
         """The first reply that settles the question, else the last one that any recursor gave, else b""."""
         last = b""
-        for endpoint in self._endpoints:
+        endpoints = self._endpoints
+        for endpoint in endpoints if self._rng is None else self._rng.sample(endpoints, len(endpoints)):
             try:
                 async with asyncio.timeout(self._timeout_s):
                     reply = await _ask_udp(endpoint, query, size)

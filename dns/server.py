@@ -42,7 +42,8 @@ class DnsServer:
         for text in settings.recursors:
             parse_recursor(text)
         self._clock = clock
-        self._responder = Responder(zone, None, lookup, clock, rng or random.Random())
+        self._rng = rng or random.Random()
+        self._responder = Responder(zone, None, lookup, clock, self._rng)
         self._udp: list[list[UdpListener]] = []
         self._tcp: list[TcpListener] = []
         self._left: set[int] = set()
@@ -109,7 +110,8 @@ class DnsServer:
         for share in self._udp:
             for listener in share:
                 listener.limit(settings.response_rate_limit)
-        self._responder.reload(zone, Recursor(others, settings.recursor_timeout_s) if others else None)
+        rng = self._rng if settings.recursor_strategy == "random" else None
+        self._responder.reload(zone, Recursor(others, settings.recursor_timeout_s, rng) if others else None)
 
     def stats(self) -> Stats:
         """The counters so far."""

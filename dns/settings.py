@@ -34,13 +34,15 @@ class RateSettings(msgspec.Struct, frozen=True, kw_only=True):
 class DnsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`service_ttl_s` maps a service name, a prefix `web*` or `*` to seconds.
 
-    `recursors` are `IP`, `IP:port` or `[IPv6]:port`; `udp_answer_limit` counts for clients without EDNS.
+    `recursors` are `IP`, `IP:port` or `[IPv6]:port`, asked in their order or in a `random` one; `udp_answer_limit` counts
+    for clients without EDNS.
     """
 
     domain: str = "consul"
     alt_domain: str = ""
     recursors: tuple[str, ...] = ()
     recursor_timeout_s: float = 2.0
+    recursor_strategy: str = "sequential"
     node_ttl_s: float = 0.0
     service_ttl_s: dict[str, float] = msgspec.field(default_factory=dict)
     only_passing: bool = False

@@ -226,7 +226,11 @@ class CheckScheduler:
 
     def _update(self, check_id: str, status: str, output: str) -> None:
         before = self._local.checks.get(check_id)
-        self._local.update_check(check_id, status, "" if self._config.discard_check_output else output)
+        if self._config.discard_check_output:
+            output = ""
+        elif self._config.output_max_size:
+            output = bounded(output, self._config.output_max_size)
+        self._local.update_check(check_id, status, output)
         if before is not None and before.check.status != status:
             log.info("check is now", check=check_id, status=status, was=before.check.status)
 

@@ -63,8 +63,9 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
     meta_problems(whole.get("node_meta", {}), whole.at("node_meta"), problems, "node_meta")
     bind, advertise = bind_of(whole, host, problems)
     ports = ports_of(whole, problems, dev=dev)
-    gossip = gossip_of(whole, ports, problems)
-    insecure_problem(whole, bind, gossip, problems)
+    gossip = gossip_of(whole, ports, host, problems)
+    for address in (bind, gossip.bind_addr):
+        insecure_problem(whole, address, gossip, problems)
     dns = _dns(whole, problems)
     services, checks = _definitions(whole, reading)
     return AgentConfig(
@@ -94,6 +95,7 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
         raft=raft_of(whole),
         autopilot=autopilot_of(whole),
         **timing_of(whole),
+        **whole.pick(session_ttl_s_min="session_ttl_min"),
         default_intention_policy=_intention_policy(whole),
         services=services,
         checks=checks,
@@ -151,7 +153,8 @@ def _dns(whole: Decoded, problems: Problems) -> DnsConfig:
         problems.add(whole.at("alt_domain"), "alt_domain is the same as domain")
     return DnsConfig(
         **block.pick(**{name: name for name in same}),
-        **block.pick(recursor_timeout_s="recursor_timeout", node_ttl_s="node_ttl", service_ttl_s="service_ttl"),
+        **block.pick(recursor_timeout_s="recursor_timeout", recursor_strategy="recursor_strategy"),
+        **block.pick(node_ttl_s="node_ttl", service_ttl_s="service_ttl"),
         domain=domain,
         alt_domain=alt_domain,
         recursors=recursors,
@@ -204,6 +207,7 @@ def _checks_config(whole: Decoded) -> ChecksConfig:
             enable_local_script_checks="enable_local_script_checks",
             check_update_interval_s="check_update_interval",
             discard_check_output="discard_check_output",
+            output_max_size="check_output_max_size",
         )
     )
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from chowk.agent.config.decode import Decoded
+from chowk.agent.config.host import Host
+from chowk.agent.config.listeners import gossip_bind_of
 from chowk.agent.config.model import GossipConfig, Ports
 from chowk.agent.config.problems import Problems
 from chowk.core.definitions import Position
@@ -54,7 +56,7 @@ def server_of(whole: Decoded, problems: Problems, *, dev: bool, fragments: bool)
     return server, expect
 
 
-def gossip_of(whole: Decoded, ports: Ports, problems: Problems) -> GossipConfig:
+def gossip_of(whole: Decoded, ports: Ports, host: Host, problems: Problems) -> GossipConfig:
     """Joining and gossip's timing."""
     block: Decoded = whole.get("gossip_lan") or Decoded(whole.position, "gossip_lan")
     joining = whole.pick(
@@ -74,7 +76,8 @@ def gossip_of(whole: Decoded, ports: Ports, problems: Problems) -> GossipConfig:
     )
     for key in ("start_join", "retry_join"):
         joining[key] = _addresses_to_join(whole, key, problems)
-    return GossipConfig(enabled=ports.serf_lan >= 0, **joining, **timing)
+    bind = gossip_bind_of(whole, host, problems)
+    return GossipConfig(enabled=ports.serf_lan >= 0, bind_addr=bind, **joining, **timing)
 
 
 def _addresses_to_join(whole: Decoded, key: str, problems: Problems) -> tuple[str, ...]:
@@ -128,15 +131,21 @@ def autopilot_of(whole: Decoded) -> Autopilot:
 
 def insecure_problem(whole: Decoded, bind: str, gossip: GossipConfig, problems: Problems) -> None:
     """Refuse a cluster whose traffic would pass between hosts in the clear, unless that is said in words."""
-    if not gossip.enabled or ip_address(bind).is_loopback or whole.get("encrypt") or whole.get("insecure_cluster"):
+    if (
+        not bind
+        or not gossip.enabled
+        or ip_address(bind).is_loopback
+        or whole.get("encrypt")
+        or whole.get("insecure_cluster")
+    ):
         return
     data_dir = whole.get("data_dir")
     if data_dir and (Path(data_dir) / KEYRING).exists():
         return
-    where = whole.at("bind_addr") if "bind_addr" in whole else Position()
+    key = "serf_lan" if bind == gossip.bind_addr else "bind_addr"
     problems.add(
-        where,
-        f"bind_addr {bind} is reachable from other hosts, and the cluster's traffic would not be encrypted. Either make a "
+        whole.at(key) if key in whole else Position(),
+        f"{key} {bind} is reachable from other hosts, and the cluster's traffic would not be encrypted. Either make a "
         'key with `chowk keygen` and give the same encrypt = "…" to every agent, or say insecure_cluster = true to let '
         "anyone who reaches these ports read and change the cluster",
     )

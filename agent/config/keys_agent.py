@@ -33,6 +33,7 @@ FACILITIES = (
     *(f"LOCAL{number}" for number in range(8)),
 )  # fmt: skip
 LOG_LEVELS = ("trace", "debug", "info", "warn", "warning", "err", "error")
+RECURSORS = Text(choices=("sequential", "random"))
 POLICY = Text(choices=("", "allow", "deny"))
 
 PORTS = Schema(
@@ -99,7 +100,7 @@ DNS = Schema(
         Key("use_cache", Flag(), "Answers always come from views", "true"),
         Key("cache_max_age", Duration(), "Views are kept up to date, so there is no age", "0s"),
         Key("disable_compression", Flag(), "Names are always compressed", "false", always=False),
-        Key("recursor_strategy", Text(), "Recursors are asked in their order", '"sequential"', always="sequential"),
+        Key("recursor_strategy", RECURSORS, "In which order recursors are asked", '"sequential"', reload=True),
         Key("enable_additional_node_meta_txt", Flag(), "TXT of node_meta in additional", "true", served=False),
         Key("prefer_namespace", Flag(), "Of Consul Enterprise", "false", always=False),
     ),
@@ -224,6 +225,7 @@ AGENT = Schema(
         Key("enable_script_checks", Flag(), "Let checks run scripts, also those registered over HTTP", "false", reload=True),
         Key("enable_local_script_checks", Flag(), "Let checks of files run scripts", "false", reload=True),
         Key("check_update_interval", Duration(), "How soon changed output alone is written", "5m", reload=True),
+        Key("check_output_max_size", Whole(minimum=1), "Bytes of output kept of any check", "none", reload=True),
         Key("discard_check_output", Flag(), "Keep no output of checks", "false", reload=True),
         Key("log_level", Text(choices=("", *LOG_LEVELS), fold=True), "How much to say", '"info"', reload=True),
         Key("log_json", Flag(), "Log lines as JSON", "false"),
@@ -240,6 +242,8 @@ AGENT = Schema(
         Key("autopilot", Block(AUTOPILOT), "What the leader does about servers by itself", "{}"),
         Key("retry_join", Texts(), "Members to join, tried until one answers: address or address:port", "[]"),
         Key("start_join", Texts(), "Members to join at the start, which fails when none answers", "[]"),
+        Key("serf_lan", Text(), "Where gossip listens", "bind_addr"),
+        Key("session_ttl_min", Duration(minimum_s=1.0), "The shortest TTL of a session; servers decide", "10s"),
         Key("retry_interval", Duration(minimum_s=0.1), "Time between two tries of retry_join", "30s"),
         Key("retry_max", Whole(), "Tries of retry_join, then the agent stops; 0 is no limit", "0"),
         Key("rejoin_after_leave", Flag(), "Join the known members again also after a leave", "false"),

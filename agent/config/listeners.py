@@ -41,6 +41,11 @@ def bind_of(whole: Decoded, host: Host, problems: Problems) -> tuple[str, str]:
     return bind, advertise
 
 
+def gossip_bind_of(whole: Decoded, host: Host, problems: Problems) -> str:
+    """`serf_lan`: where gossip listens when that is not `bind_addr`; "" otherwise."""
+    return _one_address(whole, "serf_lan", LOOPBACK, host, problems) if whole.get("serf_lan") else ""
+
+
 def addresses_of(whole: Decoded, host: Host, problems: Problems) -> Addresses:
     """Where HTTP, HTTPS and DNS bind: `addresses{}`, else `client_addr`. HTTP may listen on Unix sockets too."""
     client = _addresses(whole, "client_addr", "client_addr", host, problems) or (LOOPBACK,)

@@ -8,6 +8,7 @@ import msgspec
 
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
 from chowk.core.records.service import Locality
+from chowk.core.records.session import TTL_S_MIN
 from chowk.core.server_options import Autopilot, RaftTuning
 
 
@@ -109,6 +110,7 @@ class DnsConfig(Section, frozen=True, kw_only=True):
     alt_domain: str = ""
     recursors: tuple[str, ...] = ()
     recursor_timeout_s: float = 2.0
+    recursor_strategy: str = "sequential"
     node_ttl_s: float = 0.0
     service_ttl_s: dict[str, float] = msgspec.field(default_factory=dict)
     only_passing: bool = False
@@ -161,12 +163,15 @@ class ChecksConfig(Section, frozen=True, kw_only=True):
     enable_local_script_checks: bool = False
     check_update_interval_s: float = 300.0
     discard_check_output: bool = False
+    output_max_size: int = 0
 
 
 class GossipConfig(Section, frozen=True, kw_only=True):
-    """Joining, and the timing of gossip (SWIM, Lifeguard). `enabled` False (-dev, ports.serf_lan = -1): a cluster of one."""
+    """Joining, and the timing of gossip (SWIM, Lifeguard). `enabled` False (-dev, ports.serf_lan = -1): a cluster of one.
+    `bind_addr` "" is the agent's own."""
 
     enabled: bool = True
+    bind_addr: str = ""
     start_join: tuple[str, ...] = ()
     retry_join: tuple[str, ...] = ()
     retry_interval_s: float = 30.0
@@ -244,6 +249,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     raft: RaftTuning = RaftTuning()
     autopilot: Autopilot = Autopilot()
     rpc_hold_timeout_s: float = 7.0
+    session_ttl_s_min: float = TTL_S_MIN
     leave_drain_time_s: float = 5.0
     default_intention_policy: str = "allow"
     services: tuple[ServiceDefinition, ...] = ()

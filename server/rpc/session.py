@@ -7,9 +7,10 @@ from typing import Final
 from uuid import UUID
 
 from chowk.core.commands import CreateSession, DestroySession
+from chowk.core.durations import format_duration
 from chowk.core.errors import InvalidRequest
 from chowk.core.kv_requests import SESSION_LIST, SESSION_WRITE, SessionsQuery, SessionsReply
-from chowk.core.records.session import BEHAVIORS, LOCK_DELAY_S_MAX, TTL_S_MAX, TTL_S_MIN, Session
+from chowk.core.records.session import BEHAVIORS, LOCK_DELAY_S_MAX, TTL_S_MAX, Session
 from chowk.core.requests import Write, WriteReply
 from chowk.server.rpc.context import ServerContext
 from chowk.server.rpc.limits import check_name, check_node_name, check_text
@@ -30,7 +31,7 @@ async def _write(context: ServerContext, write: Write) -> WriteReply:
     context.writes.admit(write, (CreateSession, DestroySession), SESSION_WRITE.name)
     command = write.command
     if isinstance(command, CreateSession):
-        _check(command.session)
+        _check(command.session, context.options.session_ttl_s_min)
     elif isinstance(command, DestroySession) and not command.id:
         raise InvalidRequest("Missing session")
     return await context.writes.propose(command, write.client, write.sequence)
@@ -55,7 +56,7 @@ def _find(store: Store, query: SessionsQuery) -> tuple[Session, ...]:
     return tuple(records.values())
 
 
-def _check(session: Session) -> None:
+def _check(session: Session, ttl_s_min: float) -> None:
     try:
         id_is_own = str(UUID(session.id)) == session.id
     except ValueError:
@@ -74,14 +75,15 @@ def _check(session: Session) -> None:
         raise InvalidRequest(f"Invalid Behavior setting '{session.behavior[:64]}'")
     if not 0 <= session.lock_delay_s <= LOCK_DELAY_S_MAX:
         raise InvalidRequest(f"Invalid LockDelay: must be between 0s and {LOCK_DELAY_S_MAX:g}s")
-    _check_ttl(session)
+    _check_ttl(session, ttl_s_min)
 
 
-def _check_ttl(session: Session) -> None:
+def _check_ttl(session: Session, ttl_s_min: float) -> None:
     check_text(session.ttl, "Session TTL")
     try:
         ttl_s = session.ttl_s
     except ValueError as error:
         raise InvalidRequest(f"Session TTL '{session.ttl}' invalid: {error}") from None
-    if session.ttl and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
-        raise InvalidRequest(f"Invalid Session TTL '{session.ttl}', must be between [10s=24h0m0s]")
+    if session.ttl and not ttl_s_min <= ttl_s <= TTL_S_MAX:
+        bounds = f"[{format_duration(ttl_s_min)}={format_duration(TTL_S_MAX)}]"
+        raise InvalidRequest(f"Invalid Session TTL '{session.ttl}', must be between {bounds}")

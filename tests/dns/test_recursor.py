@@ -88,11 +88,12 @@ def run(
     *answers: Answerer,
     lookup: FakeLookup | None = None,
     timeout_s: float = 0.2,
+    strategy: str = "sequential",
 ) -> None:
     async def body() -> None:
         upstreams = [Upstream(answer) for answer in answers]
         addresses = tuple([await upstream.start() for upstream in upstreams])
-        settings = DnsSettings(recursors=addresses, recursor_timeout_s=timeout_s)
+        settings = DnsSettings(recursors=addresses, recursor_timeout_s=timeout_s, recursor_strategy=strategy)
         server = DnsServer(lookup or FakeLookup(), settings, "agent1", "dc1", SystemClock(), random.Random(1))
         await server.start(("127.0.0.1",), 0)
         try:
@@ -146,6 +147,17 @@ def test_the_next_recursor_is_asked_when_one_fails(first: Answerer) -> None:
         assert [len(upstream.asked) for upstream in upstreams] == [1, 1]
 
     run(scenario, first, good)
+
+
+@pytest.mark.parametrize(("strategy", "asked"), [("sequential", 1), ("random", 2)])
+def test_recursors_are_asked_in_their_order_or_in_any(strategy: str, asked: int) -> None:
+    async def scenario(server: DnsServer, upstreams: list[Upstream]) -> None:
+        for number in range(16):
+            await ask_udp("127.0.0.1", server.port, packet(f"h{number}.example.com"))
+        assert sum(1 for upstream in upstreams if upstream.asked) == asked
+        assert sum(len(upstream.asked) for upstream in upstreams) == 16
+
+    run(scenario, good, good, strategy=strategy)
 
 
 def test_nxdomain_of_a_recursor_is_an_answer() -> None:

@@ -10,12 +10,14 @@ from urllib.parse import quote_from_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chowk.agent.api.routes import ROUTES
 from chowk.agent.config.model import AgentConfig, LimitsConfig
 from chowk.core.commands import CreateSession
 from chowk.core.kv_requests import SESSION_WRITE
 from chowk.core.records.kv import KEY_BYTES_MAX
 from chowk.core.requests import WriteReply
-from support.http_api import Api, with_api, with_registry
+from support.http_api import Api, running_api, with_api, with_registry
+from support.server_rig import running_server
 
 ODD = (
     b"",
@@ -140,3 +142,17 @@ def test_a_lock_delay_is_a_duration_or_seconds_or_nanoseconds_and_a_minute_at_mo
             assert (await api.put("/v1/session/create", {"LockDelay": wrong})).status == 400
 
     with_api(tmp_path, body)
+
+
+def test_the_shortest_ttl_of_a_session_is_the_servers_own(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with (
+            running_server(tmp_path, session_ttl_s_min=2.0) as rig,
+            running_api(tmp_path, rig, None, ROUTES) as api,
+        ):
+            await api.put("/v1/catalog/register", {"Node": "n1", "Address": "127.0.0.1"})
+            assert (await api.put("/v1/session/create", {"TTL": "2s", "NodeChecks": []})).status == 200
+            answer = await api.put("/v1/session/create", {"TTL": "1999ms", "NodeChecks": []})
+            assert (answer.status, b"must be between [2s=24h0m0s]" in answer.body) == (400, True)
+
+    asyncio.run(run())

@@ -142,6 +142,15 @@ def test_discarded_output_stays_discarded() -> None:
     play(scene, ChecksConfig(discard_check_output=True))
 
 
+def test_no_check_keeps_more_output_than_the_agent_allows() -> None:
+    async def scene(local: LocalState, scheduler: CheckScheduler, _clock: ManualClock) -> None:
+        local.load((ttl(),), ())
+        scheduler.heartbeat("beat", "passing", "0123456789")
+        assert local.checks["beat"].check.output == "0123"
+
+    play(scene, ChecksConfig(output_max_size=4))
+
+
 def test_a_service_critical_for_too_long_is_deregistered() -> None:
     async def scene(local: LocalState, scheduler: CheckScheduler, clock: ManualClock) -> None:
         local.load((ttl(deregister_critical_service_after_s=90.0), ServiceDefinition(name="db")), ())

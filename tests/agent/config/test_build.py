@@ -375,6 +375,25 @@ def test_traffic_leaves_the_host_encrypted_or_because_somebody_said_so(tmp_path:
         build([], [], {"dev": True, "bind_addr": "10.1.2.3"}, host=HOST)
 
 
+def test_gossip_may_listen_elsewhere_but_not_in_the_clear(tmp_path: Path) -> None:
+    serf = 'serf_lan = "10.1.2.3" '
+    found = built(tmp_path, serf + f'encrypt = "{KEY}"')
+    assert (found.bind_addr, found.gossip.bind_addr) == ("127.0.0.1", "10.1.2.3")
+    assert built(tmp_path, 'serf_lan = "127.0.0.9"').gossip.bind_addr == "127.0.0.9"
+    with pytest.raises(ConfigError, match=r"serf_lan 10\.1\.2\.3 is reachable"):
+        built(tmp_path, serf)
+
+
+def test_keys_that_were_only_warned_of_have_a_say(tmp_path: Path) -> None:
+    found = built(
+        tmp_path,
+        'session_ttl_min = "30s" check_output_max_size = 100 dns_config { recursor_strategy = "random" }',
+    )
+    assert found.warnings == ()
+    assert (found.session_ttl_s_min, found.checks_config.output_max_size) == (30.0, 100)
+    assert found.dns.recursor_strategy == "random"
+
+
 def test_a_keyring_of_an_earlier_start_is_a_key(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     (folder / "serf").mkdir(parents=True)

@@ -21,3 +21,4 @@ auto_reload_config = true
 snapshot_agent {
   snapshot { interval = "1h" }
 }
+encrypt = "MDEyMzQ1Njc4OWFiY2RlZg=="
