@@ -49,7 +49,14 @@ class LockCommand(Command):
 @flag("--shell", type=bool, default=True, metavar="BOOL", help="Run the child by a shell.")
 @flag("--pass-stdin", is_flag=True, help="Give the child standard input.")
 @flag("--child-exit-code", is_flag=True, help="Exit with 2 when the child fails.")
-@flag("--timeout", default="", metavar="DURATION", help="Give up when the lock is not had in this time.")
+@flag(
+    "--timeout",
+    "--try",
+    "timeout",
+    default="",
+    metavar="DURATION",
+    help="Give up when the lock is not had in this time.",
+)
 @flag(
     "--monitor-retry",
     type=click.IntRange(0, 100),

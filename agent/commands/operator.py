@@ -8,7 +8,7 @@ import click
 
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, path_of
-from chowk.agent.commands.command import Failure, Group, flag
+from chowk.agent.commands.command import Failure, Group, flag, moot
 from chowk.agent.commands.output import JSON, format_flag, show_json, show_line, show_table
 
 AUTOPILOT: Final = path_of("operator", "autopilot", "configuration")
@@ -114,6 +114,9 @@ def get_config(api: ApiClient) -> None:
 @flag("--max-trailing-logs", type=click.IntRange(0), default=None, help="Further behind, a server is not healthy.")
 @flag("--min-quorum", type=click.IntRange(0), default=None, help="Never remove dead servers below this many.")
 @flag("--server-stabilization-time", default=None, metavar="TIME", help="How long a new server must be healthy first.")
+@moot("--redundancy-zone-tag", "every server votes in the end")
+@moot("--upgrade-version-tag", "there are no migrations between releases")
+@moot("--disable-upgrade-migration", "there are no migrations between releases", type=BOOLEAN)
 @flag("--cas", default=None, type=click.IntRange(0), metavar="INDEX", help="Only if this is the ModifyIndex now.")
 @api_flags
 def set_config(

@@ -29,6 +29,7 @@ command = Group("services", help="Register and deregister services of this agent
 @flag("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Its port.")
 @flag("--tag", multiple=True, metavar="TAG", help="A tag. May be repeated.")
 @flag("--meta", multiple=True, metavar="KEY=VALUE", help="A pair of meta. May be repeated.")
+@flag("--kind", default="", metavar="KIND", help="Of a proxy: connect-proxy. Its settings need a file.")
 @flag("--socket-path", default="", metavar="PATH", help="Its Unix socket, instead of address and port.")
 @api_flags
 def register(
@@ -40,11 +41,12 @@ def register(
     port: int,
     tag: tuple[str, ...],
     meta: tuple[str, ...],
+    kind: str,
     socket_path: str,
 ) -> None:
     """Register services with the agent: those of the HCL or JSON files (`-` is standard input), or one from the flags."""
     flags: dict[str, Any] = {
-        "ID": id, "Name": name, "Address": address, "Port": port, "SocketPath": socket_path,
+        "ID": id, "Name": name, "Address": address, "Port": port, "SocketPath": socket_path, "Kind": kind,
         "Tags": list(tag), "Meta": parse_pairs(meta, "meta"),
     }  # fmt: skip
     given = {key: value for key, value in flags.items() if value}
