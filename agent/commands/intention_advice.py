@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -15,6 +15,7 @@ from chowk.agent.commands.output import JSON, format_flag, printable, show_json,
 
 ALLOWED_CODE, DENIED_CODE = 0, 1
 OTHER = "(other)"
+BY_PERMISSIONS = "by permissions"
 """Callers that a sidecar could not count one by one."""
 
 
@@ -110,7 +111,10 @@ def _add_suggest(group: Group) -> None:
         that holds its rare callers too, before you deny others. Who was only ever denied is named, never allowed.
         """
         found = api.get(path_of("agent", "traffic"), {"window": "60s"})
-        known = {(each["SourceName"], each["DestinationName"]) for each in api.get(path_of("connect", "intentions"))}
+        known = {
+            (each["SourceName"], each["DestinationName"]): each.get("Action") or BY_PERMISSIONS
+            for each in api.get(path_of("connect", "intentions"))
+        }
         lines = suggestions(found["Connections"], known, destination, deny_others=deny_others)
         if output_format == JSON:
             show_json([{"Command": line} for line in lines if not line.startswith("#")])
@@ -121,12 +125,15 @@ def _add_suggest(group: Group) -> None:
 
 def suggestions(
     connections: Iterable[dict[str, Any]],
-    known: Collection[tuple[str, str]],
+    known: Mapping[tuple[str, str], str],
     destination: str = "",
     *,
     deny_others: bool = False,
 ) -> list[str]:
-    """Lines for a shell: an `intention create` for each pair that was seen and is not `known`; the rest are comments."""
+    """Lines for a shell: an `intention create` for each pair that was seen and is not `known`; the rest are comments.
+
+    `known` are the intentions there are, with their action. Nobody is allowed whom one of them denies on purpose.
+    """
     callers: dict[str, dict[str, list[int]]] = {}
     for each in connections:
         if each["Direction"] == "inbound" and destination in ("", each["Service"]):
@@ -141,8 +148,14 @@ def suggestions(
             elif not opened:
                 lines.append(f"# {peer} => {service}: denied {denied} times, never let through")
             elif (peer, service) not in known:
-                would = f", {permitted} of them against the intentions" if permitted else ""
+                would = ", then against the intentions" if permitted else ""
                 lines.append(_create("allow", peer, service, f"seen {opened} times{would}"))
+            elif permitted and known[peer, service] != "allow":
+                what = "denies it" if known[peer, service] == "deny" else "may deny it by its permissions"
+                lines.append(
+                    f"# {peer} => {service}: an intention {what}, and {permitted} calls were let through although denied; "
+                    f"enforced, they fail (chowk intention why {peer} {service})"
+                )
         if deny_others and OTHER in seen:
             lines.append(f"# {service}: others are not denied, since not all callers are known")
         elif deny_others and ("*", service) not in known:

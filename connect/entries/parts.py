@@ -15,7 +15,7 @@ from chowk.connect.http1.edits import fault_of
 from chowk.connect.http1.path import joined, rule_key
 from chowk.connect.http1.refusal import Refusal
 from chowk.connect.intentions.validation import METHODS, check_name, regex_fault
-from chowk.core.durations import parse_duration
+from chowk.core.durations import format_duration, parse_duration
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.intention import ANY
 from chowk.core.records.traffic import Fallback, HeaderEdits, HeaderMatch, QueryMatch
@@ -42,7 +42,9 @@ def duration(
         yield Complaint(place, str(error))
         return
     if not minimum_s <= seconds <= maximum_s:
-        yield Complaint(place, f"{shown(text)} is not between {minimum_s:g}s and {maximum_s:g}s")
+        yield Complaint(
+            place, f"{shown(text)} is not between {format_duration(minimum_s)} and {format_duration(maximum_s)}"
+        )
 
 
 def seconds_of(text: str) -> float:

@@ -154,7 +154,13 @@ def regex_fault(pattern: str) -> str:
         whole_match(pattern)
     except BadCondition as error:
         return (
-            f"is an invalid regular expression: {error.__cause__}. Expressions are RE2's: lookaround and back references "
-            "are not supported, and one may need no more than 1 MB"
+            f"is an invalid regular expression: {_words(error.__cause__)}. Expressions are RE2's: lookaround and back "
+            "references are not supported, and one may need no more than 1 MB"
         )
     return ""
+
+
+def _words(cause: BaseException | None) -> str:
+    """What RE2 says: its errors hold bytes."""
+    said = cause.args[0] if cause is not None and cause.args else ""
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said or cause)

@@ -159,7 +159,7 @@ class OutboundExchange(Relay):
             if self._dead:
                 self.fail(UNREACHABLE, self.detail)
             else:
-                self.fail(CIRCUIT_OPEN if why == ALL_FULL else NO_INSTANCE, why)
+                self.fail(CIRCUIT_OPEN if why == ALL_FULL else NO_INSTANCE, f"{why} of {live.cluster.name}")
             return
         balancer.started(host)
         self._host, self._outcome, self._latency_s = host, Outcome.CANCELLED, None
