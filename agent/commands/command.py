@@ -199,10 +199,14 @@ class Group(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Parse the arguments before the subcommand."""
+        path = f"{parent.command_path} {info_name}" if parent is not None else info_name
+        first = args[0] if args else ""
         try:
             return super().make_context(info_name, args, parent, **extra)
+        except click.NoSuchOption:
+            text = f"flags stand behind the command: {path} COMMAND {first}"
+            raise Failure(f"{text}\nTry `{path} -help`.") from None
         except click.UsageError as error:
-            path = f"{parent.command_path} {info_name}" if parent is not None else info_name
             raise Failure(f"{error.format_message()}\nTry `{path} -help`.") from None
 
     def resolve_command(

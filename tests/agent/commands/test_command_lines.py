@@ -11,7 +11,7 @@ import pytest
 
 from chowk import __version__
 from chowk.agent.commands.command import Command, Group
-from chowk.cli import COMMANDS, root
+from chowk.cli import COMMANDS, root, run
 
 WRITTEN_ELSEWHERE = {"agent", "demo"}
 
@@ -150,3 +150,14 @@ def test_a_failure_of_any_depth_carries_its_commands_exit_code():
     with pytest.raises(click.ClickException) as caught:
         group.main(["inner"], standalone_mode=False)
     assert caught.value.code == 7  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    (["-http-addr=127.0.0.1:1", "members"], "flags stand behind the command: chowk COMMAND -http-addr=127.0.0.1:1"),
+    (["intention", "-stale", "list"], "flags stand behind the command: chowk intention COMMAND -stale"),
+])  # fmt: skip
+def test_a_flag_before_the_command_is_sent_to_its_place(
+    line: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line) == 1
+    assert said in capsys.readouterr().err
