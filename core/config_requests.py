@@ -31,11 +31,12 @@ class AffectedService(Message, frozen=True, kw_only=True):
 
 class ConfigPlan(Message, frozen=True, kw_only=True):
     """`changes` are of entries that would differ from what is stored. `refusal` is what a write of all would be refused
-    with, "" when it would be done."""
+    with, "" when it would be done; `warnings` are what it would do and nobody may mean."""
 
     changes: tuple[PlannedChange, ...] = ()
     affected: tuple[AffectedService, ...] = ()
     refusal: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class ConfigPlanReply(Message, frozen=True, kw_only=True):

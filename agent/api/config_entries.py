@@ -52,6 +52,7 @@ async def plan(request: ApiRequest) -> web.Response:
             for each in reply.plan.affected
         ],
         "Refusal": reply.plan.refusal,
+        "Warnings": reply.plan.warnings,
     }
     return json_reply(request, shown, reply.meta)
 

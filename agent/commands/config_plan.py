@@ -29,7 +29,7 @@ class FieldChange(NamedTuple):
 
 
 def fetch_plan(api: ApiClient, entries: Sequence[ConfigEntryFile], *, force: bool) -> dict[str, Any]:
-    """`Changes`, `Affected` and `Refusal` of a write of all the entries."""
+    """`Changes`, `Affected`, `Warnings` and `Refusal` of a write of all the entries."""
     query = {"force": "true"} if force else None
     plan: dict[str, Any] = api.put(PLAN, query, [entry.body for entry in entries]).json()
     return plan
@@ -71,6 +71,8 @@ def show_plan(plan: dict[str, Any]) -> None:
         instances, sidecars = _count(each["Instances"], "instance"), _count(each["Sidecars"], "sidecar")
         reach = f"{sidecars} in all" if each["Service"] == "*" else f"{instances} in the mesh, dialled by {sidecars}"
         click.echo(printable(f"  {name}: {reach}"))
+    for warning in plan.get("Warnings", ()):
+        click.secho(printable(f"Warning: {warning}"), fg="yellow")
 
 
 def _count(number: int, what: str) -> str:

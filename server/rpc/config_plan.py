@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -21,8 +21,12 @@ from chowk.core.config_requests import (
     PlannedChange,
 )
 from chowk.core.errors import InvalidRequest
+from chowk.core.filter.expression import compile_filter
+from chowk.core.filter.syntax import FilterError
 from chowk.core.records.config_entry import AnyConfigEntry, ProxyDefaults, ServiceIntentions, SourceIntention
+from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.mesh import Mesh
+from chowk.core.records.resolver import ServiceResolver
 from chowk.core.records.service import KIND_CONNECT_PROXY
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state import queries
@@ -54,7 +58,27 @@ def _planned(store: Store, entries: tuple[AnyConfigEntry, ...], now: float) -> C
         if (old := store.entries.get((entry.kind, entry.name))) is None or _bare(old) != _bare(entry)
     )
     wanted: dict[Key, AnyConfigEntry | None] = {(each.new.kind, each.new.name): each.new for each in changes}
-    return ConfigPlan(changes=changes, affected=_affected(store, wanted), refusal=_refusal(store, entries, wanted, now))
+    return ConfigPlan(
+        changes=changes,
+        affected=_affected(store, wanted),
+        refusal=_refusal(store, entries, wanted, now),
+        warnings=tuple(warning for each in changes for warning in _empty_subsets(store, each.new)),
+    )
+
+
+def _empty_subsets(store: Store, entry: AnyConfigEntry) -> Iterator[str]:
+    """Subsets that none of the service's instances would be in, where it has any."""
+    rows = store.by_mesh.get(entry.name.lower(), ()) if isinstance(entry, ServiceResolver) else ()
+    if not isinstance(entry, ServiceResolver) or not rows:
+        return
+    known = [store.instance(row) for row in rows]
+    for name, subset in sorted(entry.subsets.items()):
+        try:
+            keeps = compile_filter(subset.filter, ServiceInstance) if subset.filter else bool
+        except FilterError:
+            continue  # the refusal says so
+        if not any(keeps(instance) for instance in known):
+            yield f"subset {name} of {entry.name} matches none of its {len(known)} instances in the mesh"
 
 
 def _bare(entry: AnyConfigEntry) -> AnyConfigEntry:

@@ -28,6 +28,12 @@ def file(tmp_path):
     return str(path)
 
 
+def test_what_nobody_may_mean_is_a_warning(agent, run, file):
+    agent.on("PUT", PATH, {**CHANGE, "Warnings": ["subset gone of web matches none of its 2 instances in the mesh"]})
+    _code, out, _err = run("config", "diff", file)
+    assert out.endswith("Warning: subset gone of web matches none of its 2 instances in the mesh\n")
+
+
 def test_a_diff_shows_each_value_and_who_is_affected_and_exits_1(agent, run, file):
     agent.on("PUT", PATH, CHANGE)
     code, out, err = run("config", "diff", file)

@@ -153,6 +153,13 @@ def test_a_plan_tells_what_would_change_and_for_how_many_and_changes_nothing(tmp
         assert (len(plan.changes), plan.refusal) == (1, "")
         plan = (await rig.call(CONFIG_PLAN, ConfigPlanQuery(entries=(faulty(100, 1),)))).plan
         assert "over max_percent" in plan.refusal
+        subsets = {"all": Subset(), "n1": Subset(filter="Node.Node == n1"), "gone": Subset(filter="Node.Node == n7")}
+        plan = (
+            await rig.call(CONFIG_PLAN, ConfigPlanQuery(entries=(ServiceResolver(name="shop", subsets=subsets),)))
+        ).plan
+        assert plan.warnings == ("subset gone of shop matches none of its 2 instances in the mesh",)
+        nobody = ServiceResolver(name="nobody", subsets=subsets)
+        assert (await rig.call(CONFIG_PLAN, ConfigPlanQuery(entries=(nobody,)))).plan.warnings == ()
         assert rig.machine.store.index == before
         with pytest.raises(InvalidRequest, match="name 1 to 256"):
             await rig.call(CONFIG_PLAN, ConfigPlanQuery(entries=()))
