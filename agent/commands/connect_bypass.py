@@ -13,6 +13,7 @@ from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, ApiError, path_of
 from chowk.agent.commands.command import Failure, Group, flag
 from chowk.agent.commands.output import JSON, format_flag, show_json, show_line, show_table
+from chowk.agent.commands.registered import warn_unregistered
 from chowk.core.durations import parse_duration
 
 KIND: Final = "service-bypass"
@@ -73,7 +74,7 @@ def _begin(api: ApiClient, service: str, lasts: str, reason: str, *, host: bool)
             raise Failure(f"{error.message}\nNo server takes it. On each host of the service, add -host.") from error
     where = "on this host" if host else "in the whole mesh"
     show_line(f"Connections to {service} are let through {where} until {expires}. End it sooner with -end.")
-    _warn_unknown(api, service)
+    warn_unregistered(api, service)
 
 
 def _end(api: ApiClient, service: str, *, host: bool) -> None:
@@ -108,16 +109,6 @@ def _is_in_mesh(api: ApiClient, service: str) -> bool:
             raise
         return False
     return True
-
-
-def _warn_unknown(api: ApiClient, service: str) -> None:
-    """In an incident names are mistyped; but what is not registered now may be in a moment."""
-    try:
-        known = api.get(path_of("catalog", "service", service))
-    except ApiError:
-        return
-    if not known:
-        click.echo(f'No service "{service}" is registered now: is the name right?', err=True)
 
 
 def _list(api: ApiClient, output_format: str) -> None:

@@ -14,6 +14,7 @@ from chowk.agent.commands.command import Command, Failure, Group, flag
 from chowk.agent.commands.documents import get_any, parse_pairs, read_plain
 from chowk.agent.commands.intention_advice import add_to
 from chowk.agent.commands.output import JSON, format_flag, printable, show_json, show_line, show_table
+from chowk.agent.commands.registered import warn_unregistered
 
 EXACT = path_of("connect", "intentions", "exact")
 ALLOWED_CODE, DENIED_CODE, ERROR_CODE = 0, 1, 2
@@ -96,6 +97,7 @@ def check(api: ApiClient, source: str, destination: str, output_format: str) -> 
         show_line("Allowed" if allowed else "Denied")
         if reason := answer.get("Reason"):
             click.echo(printable(str(reason)), err=True)  # scripts read standard output alone
+    warn_unregistered(api, source, destination)
     return ALLOWED_CODE if allowed else DENIED_CODE
 
 

@@ -12,6 +12,7 @@ from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, path_of
 from chowk.agent.commands.command import Group, flag
 from chowk.agent.commands.output import JSON, format_flag, printable, show_json, show_line, show_table
+from chowk.agent.commands.registered import warn_unregistered
 
 ALLOWED_CODE, DENIED_CODE = 0, 1
 OTHER = "(other)"
@@ -60,6 +61,7 @@ def _add_why(group: Group, checks: type[click.Command]) -> None:
             show_json(found)
         else:
             _show(found)
+        warn_unregistered(api, source, destination)
         return ALLOWED_CODE if found["LetThrough"] else DENIED_CODE
 
 

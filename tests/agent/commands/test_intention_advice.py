@@ -48,3 +48,13 @@ def test_who_is_denied_on_purpose_and_let_through_is_told_and_not_allowed() -> N
     api, web = suggestions(calls, known)
     assert api.startswith("# api => db: an intention may deny it by its permissions, and 1 calls were let through")
     assert web.startswith("# web => db: an intention denies it, and 3 calls were let through although denied")
+
+
+def test_a_name_that_nobody_has_is_asked_about_and_no_more(agent: Any, run: Any) -> None:
+    agent.on("GET", "/v1/connect/intentions/check", {"Allowed": True, "Reason": "why"})
+    agent.on("GET", "/v1/catalog/service/web", [{"ServiceName": "web"}])
+    agent.on("GET", "/v1/catalog/service/bd", [])
+    code, out, err = run("intention", "check", "web", "bd")
+    assert (code, out) == (0, "Allowed\n")
+    assert 'No service "bd" is registered now' in err
+    assert '"web"' not in err
