@@ -374,11 +374,12 @@ class Held:
         stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nheld")
 
 
-def test_breakers_of_the_caller_refuse_at_once(mesh: Mesh) -> None:
+@pytest.mark.parametrize("limit", ["MaxConcurrentRequests", "MaxInstanceRequests"])
+def test_breakers_of_the_caller_refuse_at_once(mesh: Mesh, limit: str) -> None:
     mesh.write(
         "service-defaults",
         "web",
-        UpstreamConfig={"Overrides": [{"Name": "orders", "Limits": {"MaxConcurrentRequests": 2}}]},
+        UpstreamConfig={"Overrides": [{"Name": "orders", "Limits": {limit: 2}}]},
     )
     held = mesh.apps["orders"].scripts["/held"] = Held()
     clients = [Client.to(mesh.ports["orders"]) for _ in range(2)]

@@ -159,6 +159,7 @@ def _upstream(
             connections_max=int(_number(limits, "max_connections")),
             pending_max=int(_number(limits, "max_pending_requests")),
             requests_max=int(_number(limits, "max_concurrent_requests")),
+            endpoint_requests_max=int(_number(limits, "max_instance_requests")),
         ),
         outlier=_outlier(health),
         connect_timeout_s=_milliseconds(config, "connect_timeout_ms"),
