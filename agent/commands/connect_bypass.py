@@ -74,7 +74,8 @@ def _begin(api: ApiClient, service: str, lasts: str, reason: str, *, host: bool)
             raise Failure(f"{error.message}\nNo server takes it. On each host of the service, add -host.") from error
     where = "on this host" if host else "in the whole mesh"
     show_line(f"Connections to {service} are let through {where} until {expires}. End it sooner with -end.")
-    warn_unregistered(api, service)
+    if not host:  # with -host there may be no server to ask, and no time to wait for one
+        warn_unregistered(api, service)
 
 
 def _end(api: ApiClient, service: str, *, host: bool) -> None:
