@@ -103,7 +103,9 @@ LIMITS = Schema(
         Key("max_connections", Whole(), "Open connections to the upstream", "none"),
         Key("max_pending_requests", Whole(), "Requests waiting for a connection", "none"),
         Key("max_concurrent_requests", Whole(), "Requests under way at once", "none"),
-        Key("max_instance_requests", Whole(), "Requests under way at once with one instance; another is chosen", "none"),
+        Key(
+            "max_instance_requests", Whole(), "Requests under way at once with one instance; another is chosen", "none"
+        ),
     ),
 )
 PASSIVE = Schema(
