@@ -48,7 +48,6 @@ def make_credentials(
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     """Instances are dialled by address; who answers is judged by the SPIFFE id (see `peers`)."""
-    server.num_tickets = 1
     authorities = "\n".join(root.root_cert_pem for root in roots.roots)
     if not authorities:
         raise ValueError("no roots")

@@ -12,11 +12,12 @@ from typing import Final
 
 from chowk.connect.balance.hosts import Host
 from chowk.connect.ca.verification import IdentityError
+from chowk.connect.proxy.link import dial_tcp
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.proxy.wires import TlsWire
 
-SESSION_S: Final = 30.0
-"""So long a session is used again before a newer ticket is taken: to copy one out of OpenSSL costs as much as resuming."""
+SESSION_S: Final = 3600.0
+"""So long a session is used before all is proven again; less than the two hours that OpenSSL's tickets last."""
 
 
 class DialError(OSError):
@@ -44,7 +45,7 @@ class Dialler:
         secured: asyncio.Future[None] = loop.create_future()
 
         def keep_session(session: ssl.SSLSession) -> None:
-            if host.group >= 0:
+            if host.group >= 0:  # else the host has left its cluster meanwhile
                 self._sessions[host] = (credentials.client, expected, session, self._state.clock.now())
 
         wire = TlsWire(
@@ -53,19 +54,20 @@ class Dialler:
             on_failed=lambda _link, why: None if secured.done() else secured.set_exception(DialError(why)),
         )
         wire.context = credentials.client
-        context, identity, session, taken_at = self._sessions.get(host, (None, "", None, 0.0))
-        resumable = context is credentials.client and identity == expected
+        session = self._session(host, credentials.client)
         done = False
         try:
-            async with asyncio.timeout(timeout_s):
-                await loop.create_connection(lambda: wire, endpoint.address, endpoint.port)
-            async with asyncio.timeout(self._state.settings.handshake_timeout_s):
-                wire.start(credentials.client, server_side=False, session=session if resumable else None)
+            async with asyncio.timeout(timeout_s) as timeout:
+                await dial_tcp(wire, endpoint.address, endpoint.port)
+                timeout.reschedule(loop.time() + self._state.settings.handshake_timeout_s)
+                wire.start(credentials.client, server_side=False, session=session)
                 await secured
             self._check_identity(wire, expected, host.target.service)
             self._state.secured(wire, host.target.service, credentials)
-            if not wire.resumed or self._state.clock.now() - taken_at >= SESSION_S:
+            if session is None:
                 wire.offer_session(keep_session)
+            elif not wire.resumed:
+                self._sessions.pop(host, None)  # refused; who offers a session is given no ticket (see `client_hello`)
             done = True
         finally:
             secured.cancel()
@@ -73,6 +75,12 @@ class Dialler:
                 self._sessions.pop(host, None)
                 wire.reset()
         return wire
+
+    def _session(self, host: Host, context: ssl.SSLContext) -> ssl.SSLSession | None:
+        """What can be resumed with `host`: proven to who we are now, by who it is now, and not long ago."""
+        known, identity, session, taken_at = self._sessions.get(host, (None, "", None, 0.0))
+        fresh = self._state.clock.now() - taken_at < SESSION_S
+        return session if known is context and identity == host.spiffe_id and fresh else None
 
     def _check_identity(self, wire: TlsWire, expected: str, service: str) -> None:
         snapshot = self._state.snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 if TYPE_CHECKING:
     from chowk.connect.proxy.links import Pipe
@@ -14,6 +14,9 @@ READ_BYTES: Final = 128 * 1024
 WRITE_BUFFER_BYTES: Final = 256 * 1024
 _RESET: Final = struct.pack("ii", 1, 0)
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+
+
+AnyLink = TypeVar("AnyLink", bound="Link")
 
 # One buffer for all reads of the process: what is read is encrypted or decrypted before the loop reads again.
 buffer = memoryview(bytearray(READ_BYTES))
@@ -31,11 +34,6 @@ class Link(asyncio.BufferedProtocol):
         """Called by the loop."""
         self.transport = stream = cast(asyncio.Transport, transport)
         stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        sock = stream.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Called by the loop."""
@@ -78,3 +76,17 @@ class Link(asyncio.BufferedProtocol):
             except OSError:
                 """The peer was faster."""
         self.transport.abort()
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel find out that a silent peer is gone. What a listening TCP socket accepts, inherits it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def dial_tcp(link: AnyLink, address: str, port: int) -> AnyLink:
+    """`link`, connected. OSError."""
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: link, address, port)
+    keep_alive(transport.get_extra_info("socket"))
+    return link

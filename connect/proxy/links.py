@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from chowk.connect.proxy.client_hello import offers_session
 from chowk.connect.proxy.link import Link, buffer
 from chowk.connect.proxy.tally import Tally
 
@@ -101,8 +102,17 @@ class TlsLink(Link):
 
     def start(self, context: ssl.SSLContext, *, server_side: bool, session: ssl.SSLSession | None = None) -> None:
         """Begin the handshake. A client speaks first; a server waits for bytes."""
-        self._begin = partial(context.wrap_bio, self._incoming, self._outgoing, server_side, session=session)
+        self._begin = partial(self._accept, context) if server_side else partial(self._connect, context, session)
         self._want_step()
+
+    def _connect(self, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLObject:
+        return context.wrap_bio(self._incoming, self._outgoing, session=session)
+
+    def _accept(self, context: ssl.SSLContext) -> ssl.SSLObject:
+        hello = self._incoming.read()
+        self._incoming.write(hello)
+        context.num_tickets = 0 if offers_session(hello) else 1
+        return context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     @property
     def peer_leaf(self) -> bytes | None:

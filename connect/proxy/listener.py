@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from chowk.connect.control import NOT_YET
+from chowk.connect.proxy.link import keep_alive
 from chowk.core.runtime.sockets import bind_tcp, bind_unix
 from chowk.core.runtime.tasks import TaskOwner
 
@@ -92,4 +93,6 @@ class Listener:
             if not 0 <= mode <= 0o777:
                 raise ValueError(f"{self._purpose}: mode {place.mode} is no mode of a socket")
             return bind_unix(Path(place.path), mode, BACKLOG)
-        return bind_tcp(place.address, place.port, self._purpose, BACKLOG)
+        sock = bind_tcp(place.address, place.port, self._purpose, BACKLOG)
+        keep_alive(sock)
+        return sock

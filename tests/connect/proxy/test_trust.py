@@ -151,6 +151,32 @@ def test_a_session_is_judged_again_when_it_is_resumed(tmp_path):
     uvloop.run(run())
 
 
+def test_a_session_that_is_refused_is_given_up_for_a_new_one(tmp_path):
+    async def run():
+        async with Rig(tmp_path) as rig:
+            port = await rig.pair()
+            resumed = []
+            server = rig.proxies["api"].inbound
+            judge = server._source_of
+
+            def look(link):
+                resumed.append(link.resumed)
+                return judge(link)
+
+            server._source_of = look
+            assert await talk(port) == b"app:hello\nend"
+            state = rig.proxies["api"].state
+            held = state.credentials
+            key = make_key()
+            leaf = rig.ca.authority.sign_leaf(rig.ca.identity("api"), make_csr(key, "api"), time.time(), 600.0)
+            state.credentials = make_credentials(held.leaf, leaf.cert_pem, key_pem(key), rig.ca.roots)
+            for _ in range(4):
+                assert await talk(port) == b"app:hello\nend"
+            assert resumed == [False, False, False, True, True]
+
+    uvloop.run(run())
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
