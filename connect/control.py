@@ -84,6 +84,20 @@ NOT_YET: Final = "not listening yet"
 """The error of a listener that has only begun: nothing is wrong."""
 
 
+class LeftOut(Message, frozen=True, kw_only=True):
+    """An instance that gets no requests for a while, by what came of those before; the registry does not know of it."""
+
+    service: str
+    instance: str
+    address: str
+    port: int
+    why: str
+
+
+LEFT_OUT_MAX: Final = 16
+"""So many are named; all are counted."""
+
+
 class UpstreamStatus(Message, frozen=True, kw_only=True):
     """Counters of one upstream listener; `error` "" when it listens."""
 
@@ -94,6 +108,9 @@ class UpstreamStatus(Message, frozen=True, kw_only=True):
     dial_failures_total: int = 0
     bytes_sent_total: int = 0
     bytes_received_total: int = 0
+    ejected: int = 0
+    ejections_total: int = 0
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Report(Message, frozen=True, kw_only=True):

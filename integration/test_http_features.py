@@ -331,6 +331,14 @@ def test_what_fails_is_tried_elsewhere_where_that_is_safe_and_left_out_when_it_g
     before = len(bad.seen("/work"))
     mesh.names("basket", 100, "/work", method="POST")
     assert len(bad.seen("/work")) == before
+    rows = eventually(
+        lambda: [line for line in mesh.agent.cli("stat", "web").stdout.splitlines() if "/basket-1" in line], "shown"
+    )
+    assert [row.split()[0] for row in rows] == ["web"]
+    assert rows[0].endswith("too many of its answers in a row were failures")
+    metrics = mesh.agent.request("GET", "/v1/agent/metrics?format=prometheus")[2].decode()
+    assert 'chowk_mesh_ejected_instances{service="web",upstream="basket"} 1.0' in metrics
+    assert "an instance is left out" in mesh.agent.log()
 
 
 def test_times_end_requests_and_fallbacks_answer_for_nobody(mesh: Mesh) -> None:

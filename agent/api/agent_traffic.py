@@ -30,7 +30,9 @@ SIGN_OF_LIFE_S: Final = 5.0
 
 
 async def traffic(request: ApiRequest) -> web.Response:
-    """Rates by edge and by peer over `?window=` (10s, at most 60s), of the sidecars of `?service=`, or of all."""
+    """Rates by edge and by peer over `?window=` (10s, at most 60s), of the sidecars of `?service=`, or of all; and which
+    instances get no requests from them now.
+    """
     proxies = _proxies(request)
     window_s = request.query.duration_s("window")
     window_s = WINDOW_S if window_s is None else window_s
@@ -45,6 +47,21 @@ async def traffic(request: ApiRequest) -> web.Response:
             "WindowS": window_s,
             "Edges": msgspec.to_builtins(edges),
             "Connections": msgspec.to_builtins(connections),
+            "LeftOut": [
+                {
+                    "ProxyID": proxy.proxy_id,
+                    "Service": proxy.service,
+                    "Upstream": upstream.name,
+                    "Instance": each.instance,
+                    "Address": each.address,
+                    "Port": each.port,
+                    "Why": each.why,
+                }
+                for proxy in proxies.status()
+                if proxy.report is not None and service in ("", proxy.service)
+                for upstream in proxy.report.upstreams
+                for each in upstream.left_out
+            ],
         },
     )
 

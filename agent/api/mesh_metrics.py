@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from chowk.connect.control import Report
 from chowk.connect.stats.edges import CLASSES, OTHER, EdgeTotals
@@ -43,6 +43,7 @@ def mesh_metrics(reports: Iterable[tuple[str, Report]], edges_max: int = EDGES_M
     sums: dict[_Key, _Sum] = {}
     reasons: dict[tuple[str, str, str], int] = {}
     connections: dict[tuple[str, str, str], list[int]] = {}
+    ejections: dict[tuple[str, str], list[int]] = {}
     overflow = 0
     for service, report in reports:
         overflow += report.edges_overflow_total
@@ -63,9 +64,18 @@ def mesh_metrics(reports: Iterable[tuple[str, Report]], edges_max: int = EDGES_M
             counts = connections.setdefault(pair, [0, 0, 0, 0])
             for at, count in enumerate((peer.opened, peer.denied, peer.permitted, peer.failed)):
                 counts[at] += count
+        for upstream in report.upstreams:
+            to = (service, upstream.name)
+            if to not in ejections and len(ejections) >= edges_max:
+                overflow += 1
+                to = (OTHER, OTHER)
+            told = ejections.setdefault(to, [0, 0])
+            told[0] += upstream.ejected
+            told[1] += upstream.ejections_total
     yield from _requests(sums)
     yield from _reasons(reasons)
     yield from _connections(connections)
+    yield from _ejections(ejections)
     text = "Edges and peers that found no series of their own, and were counted under (other)."
     yield CounterMetricFamily("chowk_mesh_series_overflow", text, value=overflow)
 
@@ -111,3 +121,14 @@ def _connections(connections: dict[tuple[str, str, str], list[int]]) -> Iterator
         for key, counts in sorted(connections.items()):
             family.add_metric(key, counts[at])
         yield family
+
+
+def _ejections(ejections: dict[tuple[str, str], list[int]]) -> Iterator[Metric]:
+    labels = ["service", "upstream"]
+    now = GaugeMetricFamily("chowk_mesh_ejected_instances", "Instances that are left out now.", labels=labels)
+    text = "Times that an instance was left out for failing, or for not being there."
+    total = CounterMetricFamily("chowk_mesh_ejections", text, labels=labels)
+    for key, (ejected, since_start) in sorted(ejections.items()):
+        now.add_metric(key, ejected)
+        total.add_metric(key, since_start)
+    yield from (now, total)

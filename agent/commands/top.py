@@ -12,7 +12,7 @@ from chowk.agent.commands.client import ApiClient, path_of
 from chowk.agent.commands.command import command as make_command
 from chowk.agent.commands.command import flag
 from chowk.agent.commands.output import show_table
-from chowk.agent.commands.traffic_table import ORDERS, connection_rows, request_rows
+from chowk.agent.commands.traffic_table import ORDERS, connection_rows, left_out_rows, request_rows
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -33,6 +33,9 @@ def command(api: ApiClient, service: str, order: str, interval: float, count: in
         show_table(request_rows(found["Edges"], order))
         click.echo()
         show_table(connection_rows(found["Connections"]))
+        if found["LeftOut"]:
+            click.echo()
+            show_table(left_out_rows(found["LeftOut"]))
         sys.stdout.flush()
         looks += 1
         if looks == count:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 HEADING: Final = ("SERVICE", "DIRECTION", "PEER", "ROUTE", "SUCCESS", "RPS", "P50", "P95", "P99", "RETRIES/S")
 CONNECTIONS: Final = ("SERVICE", "DIRECTION", "PEER", "CONNECTIONS/S", "FAILED/S", "DENIED/S", "WOULD BE DENIED/S")
+LEFT_OUT: Final = ("SERVICE", "UPSTREAM", "LEFT OUT", "AT", "WHY")
 Row = tuple[str, ...]
 Edge = dict[str, Any]
 
@@ -58,6 +59,24 @@ def connection_rows(peers: Sequence[Edge]) -> list[Row]:
                 f"{peer['PermittedPerS']:.1f}",
             )
             for peer in sorted(peers, key=lambda each: (names[each["ProxyID"]], each["Direction"], each["Peer"]))
+        ),
+    ]
+
+
+def left_out_rows(instances: Sequence[Edge]) -> list[Row]:
+    """A row an instance that a sidecar passes over now, under LEFT_OUT."""
+    names = _names(instances)
+    return [
+        LEFT_OUT,
+        *(
+            (
+                names[each["ProxyID"]],
+                each["Upstream"],
+                each["Instance"],
+                f"{each['Address']}:{each['Port']}",
+                each["Why"],
+            )
+            for each in instances
         ),
     ]
 

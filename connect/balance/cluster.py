@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 from chowk.connect.balance.groups import ordered, shares
@@ -21,6 +21,9 @@ from chowk.connect.snapshot import Cluster, Endpoint, Target
 NO_HOST: Final = "no healthy instance"
 ALL_TRIED: Final = "no other instance left to try"
 ALL_FULL: Final = "every instance is at its limit of requests"
+NOT_DIALLED: Final = "it cannot be dialled"
+FAILURES_IN_A_ROW: Final = "too many of its answers in a row were failures"
+FAILURE_RATE: Final = "it fails far more often than the others"
 
 
 class Balancer(Protocol):
@@ -54,8 +57,16 @@ class _Group:
 class ClusterBalancer:
     """Implements `Balancer`. Counters are for reading: `picks_total`, `ejections_total`, `panicking`, `ejected`."""
 
-    def __init__(self, cluster: Cluster, targets: Mapping[str, Target], rng: random.Random) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        targets: Mapping[str, Target],
+        rng: random.Random,
+        on_ejected: Callable[[Host, float], None] | None = None,
+    ) -> None:
+        """`on_ejected` is told of each host that is left out from now on, and for how many seconds."""
         self.cluster = cluster
+        self._on_ejected = on_ejected
         self.picks_total = 0
         self.ejections_total = 0
         self.panicking = False
@@ -110,9 +121,9 @@ class ClusterBalancer:
         return self._hosts.values()
 
     @property
-    def ejected(self) -> int:
-        """How many hosts are left out now."""
-        return len(self._ejected)
+    def ejected(self) -> Collection[Host]:
+        """The hosts that are left out now, or were until the last `pick`."""
+        return self._ejected.keys()
 
     # --- requests
 
@@ -182,7 +193,8 @@ class ClusterBalancer:
             self._settle(host)
         out_s = self._detector.judge(host, outcome, now, rng)
         if out_s:
-            self._eject(host, now + out_s, sentenced=outcome is not Outcome.UNREACHABLE)
+            why = NOT_DIALLED if outcome is Outcome.UNREACHABLE else FAILURES_IN_A_ROW
+            self._eject(host, now, out_s, why)
         self._heard[host] = None
         if now >= self._sweep_at:
             self._sweep(now, rng)
@@ -196,13 +208,14 @@ class ClusterBalancer:
             return
         for host in self._detector.sweep(self._heard):
             if not host.until:
-                self._eject(host, now + self._detector.sentence(host, now, rng), sentenced=True)
+                self._eject(host, now, self._detector.sentence(host, now, rng), FAILURE_RATE)
         self._heard.clear()
 
-    def _eject(self, host: Host, until: float, *, sentenced: bool) -> None:
+    def _eject(self, host: Host, now: float, out_s: float, why: str) -> None:
+        until, sentenced = now + out_s, why != NOT_DIALLED
         if sentenced and not self._detector.may_eject(self._sentenced, len(self._hosts)):
             return
-        host.until, host.sentenced = until, sentenced
+        host.until, host.sentenced, host.why = until, sentenced, why
         self._sentenced += sentenced
         self._ejected[host] = None
         self.ejections_total += 1
@@ -211,6 +224,8 @@ class ClusterBalancer:
         heapq.heappush(self._returns, (until, self._returns_made, host))
         self._settle(host)
         self._stale = True
+        if self._on_ejected is not None:
+            self._on_ejected(host, out_s)
 
     def _release(self, now: float) -> None:
         while self._returns and self._returns[0][0] <= now:

@@ -41,13 +41,13 @@ class Host:
     """Identity is the object: it stays the same while the endpoint keeps its key and address.
 
     `available`: may be picked. `share`: its weight over the mean weight. `until`: ejected until then (0.0: it is not);
-    `sentenced`: for failed requests, not for a failed dial. `group` is -1 once it has left the cluster.
+    `sentenced`: for failed requests, not for a failed dial; `why` in words. `group` is -1 once it has left the cluster.
     """
 
     __slots__ = (
         "active", "available", "blame", "blamed_at", "dials_failed", "ejections", "endpoint", "failed",
         "failures", "group", "latency_s", "measured_at", "points", "queued", "returned_at", "sentenced", "share",
-        "slot", "succeeded", "target", "turn", "until", "weight",
+        "slot", "succeeded", "target", "turn", "until", "weight", "why",
     )  # fmt: skip
 
     def __init__(self, target: Target, endpoint: Endpoint) -> None:
@@ -66,6 +66,7 @@ class Host:
         self.ejections = 0
         self.until = 0.0
         self.sentenced = False
+        self.why = ""
         self.returned_at = 0.0
         self.succeeded = 0
         self.failed = 0

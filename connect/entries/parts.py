@@ -22,6 +22,7 @@ from chowk.core.records.traffic import Fallback, HeaderEdits, HeaderMatch, Query
 
 DURATION_S_MAX: Final = 24 * 3600.0
 CONDITIONS_MAX: Final = 64
+SHORTEST_S: Final = 0.001
 EDITS_MAX: Final = 64
 TEXT_CHARS_MAX: Final = 1024
 BODY_CHARS_MAX: Final = 16_384
@@ -31,7 +32,7 @@ _PSEUDO_HEADERS: Final = (":authority", ":method", ":path")
 def duration(
     text: str, place: Place, minimum_s: float = 0.0, maximum_s: float = DURATION_S_MAX, *, required: bool = False
 ) -> Complaints:
-    """ "" is none; else Go's form, with a unit."""
+    """ "" is none; else Go's form, with a unit. Below a millisecond it was meant as seconds, and read as nanoseconds."""
     if not text:
         if required:
             yield Complaint(place, 'is missing: a duration like "1.5s" or "250ms"')
@@ -41,7 +42,11 @@ def duration(
     except ValueError as error:
         yield Complaint(place, str(error))
         return
-    if not minimum_s <= seconds <= maximum_s:
+    if 0 < seconds < SHORTEST_S:
+        yield Complaint(
+            place, f'{shown(text)} is under a millisecond: a bare number is nanoseconds, so write a unit ("30s")'
+        )
+    elif not minimum_s <= seconds <= maximum_s:
         yield Complaint(
             place, f"{shown(text)} is not between {format_duration(minimum_s)} and {format_duration(maximum_s)}"
         )

@@ -6,19 +6,24 @@ State is by the cluster's name and stays over snapshots, so that a change of a r
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from chowk.connect.balance.cluster import ClusterBalancer
+from chowk.connect.balance.hosts import Host
 from chowk.connect.limits.breakers import Breakers
 from chowk.connect.snapshot import Cluster, Split, Target, UpstreamSnapshot
+
+OnEjected = Callable[[Host, float], None]
 
 
 class LiveCluster:
     """One end of the discovery chain at work."""
 
-    def __init__(self, cluster: Cluster, targets: Mapping[str, Target], rng: random.Random) -> None:
+    def __init__(
+        self, cluster: Cluster, targets: Mapping[str, Target], rng: random.Random, on_ejected: OnEjected
+    ) -> None:
         self.cluster = cluster
-        self.balancer = ClusterBalancer(cluster, targets, rng)
+        self.balancer = ClusterBalancer(cluster, targets, rng, on_ejected)
         self.breakers = Breakers(cluster.limits)
 
     def update(self, cluster: Cluster, targets: Mapping[str, Target], rng: random.Random) -> None:
@@ -29,9 +34,12 @@ class LiveCluster:
 
 
 class Clusters:
-    """By name; those that a snapshot does not name any more are forgotten."""
+    """By name; those that a snapshot does not name any more are forgotten. `on_ejected`: see `ClusterBalancer`."""
 
-    def __init__(self, upstream: UpstreamSnapshot, targets: Mapping[str, Target], rng: random.Random) -> None:
+    def __init__(
+        self, upstream: UpstreamSnapshot, targets: Mapping[str, Target], rng: random.Random, on_ejected: OnEjected
+    ) -> None:
+        self._on_ejected = on_ejected
         self._live: dict[str, LiveCluster] = {}
         self.update(upstream, targets, rng)
 
@@ -41,7 +49,7 @@ class Clusters:
         for name, cluster in upstream.clusters.items():
             live = self._live.get(name)
             if live is None:
-                live = LiveCluster(cluster, targets, rng)
+                live = LiveCluster(cluster, targets, rng, self._on_ejected)
             else:
                 live.update(cluster, targets, rng)
             kept[name] = live

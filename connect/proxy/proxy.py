@@ -10,7 +10,8 @@ from typing import Final
 
 import structlog
 
-from chowk.connect.control import NOT_YET, Instruction, Report, UpstreamStatus
+from chowk.connect.balance.hosts import Host
+from chowk.connect.control import LEFT_OUT_MAX, NOT_YET, Instruction, LeftOut, Report, UpstreamStatus
 from chowk.connect.proxy.access_log import AccessLog
 from chowk.connect.proxy.agent_link import AgentLink
 from chowk.connect.proxy.inbound import Inbound
@@ -254,6 +255,9 @@ class Proxy:
 
     def _describe(self, upstream: Upstream) -> UpstreamStatus:
         listener = self.listeners.get(upstream)
+        balancers = [cluster.balancer for cluster in upstream.clusters.all()]
+        now = self.state.clock.now()
+        ejected = [host for balancer in balancers for host in balancer.ejected if host.until > now]
         return UpstreamStatus(
             name=upstream.snapshot.name,
             error=listener.error if listener else NOT_YET,
@@ -262,7 +266,21 @@ class Proxy:
             dial_failures_total=upstream.dial_failures_total,
             bytes_sent_total=upstream.tally.to_mesh_bytes,
             bytes_received_total=upstream.tally.from_mesh_bytes,
+            ejected=len(ejected),
+            ejections_total=sum(balancer.ejections_total for balancer in balancers),
+            left_out=tuple(_left_out(host) for host in ejected[:LEFT_OUT_MAX]),
         )
+
+
+def _left_out(host: Host) -> LeftOut:
+    endpoint = host.endpoint
+    return LeftOut(
+        service=host.target.service,
+        instance=endpoint.key,
+        address=endpoint.address,
+        port=endpoint.port,
+        why=host.why,
+    )
 
 
 def _tell_bypasses(before: ProxySnapshot | None, after: ProxySnapshot) -> None:

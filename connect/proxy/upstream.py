@@ -65,7 +65,7 @@ class Upstream:
     def __init__(self, state: ProxyState, snapshot: UpstreamSnapshot, targets: Mapping[str, Target]) -> None:
         self.state = state
         self.snapshot = snapshot
-        self.clusters = Clusters(snapshot, targets, state.rng)
+        self.clusters = Clusters(snapshot, targets, state.rng, self._tell_ejected)
         self.tally = Tally()
         self.dial_failures_total = 0
         self._room = Gate(snapshot.connections_max)
@@ -205,6 +205,17 @@ class Upstream:
             state.edges.peer(OUTBOUND, host.target.service).failed += 1
         cluster.balancer.finished(host, now, state.rng, outcome)
         self._leave(cluster)
+
+    def _tell_ejected(self, host: Host, out_s: float) -> None:
+        endpoint = host.endpoint
+        self.state.warn(
+            "an instance is left out",
+            upstream=self.snapshot.name,
+            instance=endpoint.key,
+            address=f"{endpoint.address}:{endpoint.port}",
+            why=host.why,
+            for_s=round(out_s, 1),
+        )
 
     def _leave(self, cluster: LiveCluster | None) -> None:
         if cluster is not None:

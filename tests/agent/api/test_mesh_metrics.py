@@ -3,7 +3,7 @@ from __future__ import annotations
 from prometheus_client.metrics_core import Metric
 
 from chowk.agent.api.mesh_metrics import mesh_metrics
-from chowk.connect.control import Report
+from chowk.connect.control import Report, UpstreamStatus
 from chowk.connect.stats.edges import INBOUND, OUTBOUND, Edges
 
 
@@ -65,3 +65,15 @@ def test_a_host_whose_labels_leak_has_a_bounded_number_of_series_and_says_so() -
     assert sum(s.value for s in families["chowk_mesh_requests"].samples) == 4000
     (overflow,) = families["chowk_mesh_series_overflow"].samples
     assert overflow.value > 3000
+
+
+def test_instances_that_are_left_out_are_counted_by_upstream() -> None:
+    def told(ejected: int, total: int) -> Report:
+        upstream = UpstreamStatus(name="db", ejected=ejected, ejections_total=total)
+        return Report(proxy_id="p", instance="i", version=1, upstreams=(upstream,))
+
+    families = by_name([("web", told(2, 7)), ("web", told(1, 1))])
+    (now,) = families["chowk_mesh_ejected_instances"].samples
+    (total,) = families["chowk_mesh_ejections"].samples
+    assert now.labels == total.labels == {"service": "web", "upstream": "db"}
+    assert (now.value, total.value) == (3, 8)

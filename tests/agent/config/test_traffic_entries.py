@@ -211,6 +211,7 @@ WRONG = {
     router('PrefixRewrite = "/y"', 'PathRegex = "/x"'): "cannot make use of PrefixRewrite without configuring either PathExact or PathPrefix",
     router("RequestTimeout = 15"): 'e.hcl:6:18: service-router.routes[0].destination.request_timeout: found the number 15, expected a duration with its unit, like "1.5s", "250ms" or "1h30m": write "15s" for seconds, "15ms" for milliseconds',
     router('RequestTimeout = "15"'): 'found the string "15", expected a duration with its unit',
+    router('RequestTimeout = "30ns"'): '"30ns" is under a millisecond: a bare number is nanoseconds, so write a unit ("30s")',
     router('RequestTimeout = "-1s"'): '"-1s" is not between 0s and 24h0m0s',
     router('RequestTimeout = "1s" PerTryTimeout = "2s"'): "is longer than RequestTimeout (1s)",
     router("RetryOnStatusCodes = [50]"): "50 is no HTTP status",

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from chowk.connect.balance.cluster import ALL_FULL, ALL_TRIED, NO_HOST
+from chowk.connect.balance.cluster import ALL_FULL, ALL_TRIED, FAILURES_IN_A_ROW, NO_HOST, NOT_DIALLED
 from chowk.connect.balance.hosts import Outcome
 from chowk.connect.snapshot import Balance, Limits, Locality, Outlier
 from support.balance_rig import Scene, endpoint, target
@@ -22,16 +22,29 @@ def picked(scene: Scene, picks: int = 200) -> set[str]:
 def test_a_run_of_failures_ejects_and_time_brings_back(policy):
     scene = Scene(1, 1, 1, 1, policy=policy, outlier=HARD)
     scene.fail("h1", 2)
-    assert scene.balancer.ejected == 0
+    assert len(scene.balancer.ejected) == 0
     scene.fail("h1", 1)
     assert picked(scene) == {"h0", "h2", "h3"}
     scene.now += 9.9
     assert "h1" not in picked(scene)
     scene.now += 1.2
     scene.pick()
-    assert scene.balancer.ejected == 0
+    assert len(scene.balancer.ejected) == 0
     scene.now += 40
     assert picked(scene, 2000) == {"h0", "h1", "h2", "h3"}, "at the latest when its faults are forgotten"
+
+
+def test_who_is_left_out_is_told_with_the_reason_and_the_time():
+    told = []
+    scene = Scene(1, 1, outlier=HARD)
+    scene.balancer._on_ejected = lambda host, out_s: told.append((host.endpoint.key, host.why, out_s))
+    scene.fail("h0", 3)
+    scene.fail("h1", 1, Outcome.UNREACHABLE)
+    (first, second) = told
+    assert first[:2] == ("h0", FAILURES_IN_A_ROW)
+    assert 10.0 <= first[2] <= 11.0
+    assert second[:2] == ("h1", NOT_DIALLED)
+    assert {host.endpoint.key for host in scene.balancer.ejected} == {"h0", "h1"}
 
 
 def test_one_success_ends_a_run_and_a_caller_that_went_away_changes_nothing():
@@ -40,9 +53,9 @@ def test_one_success_ends_a_run_and_a_caller_that_went_away_changes_nothing():
     scene.fail("h0", 1, Outcome.OK)
     scene.fail("h0", 2)
     scene.fail("h0", 10, Outcome.CANCELLED)
-    assert scene.balancer.ejected == 0
+    assert len(scene.balancer.ejected) == 0
     scene.fail("h0", 1, Outcome.ERROR)
-    assert scene.balancer.ejected == 1
+    assert len(scene.balancer.ejected) == 1
 
 
 def test_ejections_grow_and_good_intervals_take_the_growth_back():
@@ -72,11 +85,11 @@ def test_no_more_than_the_configured_part_is_ejected_but_one_always_may_be():
     scene = Scene(*[1] * 10, outlier=Outlier(max_failures=3, ejected_percent_max=30))
     for number in range(10):
         scene.fail(f"h{number}", 3)
-    assert scene.balancer.ejected == 3
+    assert len(scene.balancer.ejected) == 3
     scene = Scene(1, 1, 1, outlier=Outlier(max_failures=3, ejected_percent_max=10))
     scene.fail("h0", 3)
     scene.fail("h1", 3)
-    assert scene.balancer.ejected == 1
+    assert len(scene.balancer.ejected) == 1
 
 
 def test_detection_can_be_enforced_for_a_part_only_or_be_off():
@@ -85,10 +98,10 @@ def test_detection_can_be_enforced_for_a_part_only_or_be_off():
         for host in list(scene.balancer.hosts):
             scene.balancer.started(host)
             scene.end(host, Outcome.ERROR)
-        assert abs(scene.balancer.ejected - expected) <= 60
+        assert abs(len(scene.balancer.ejected) - expected) <= 60
     scene = Scene(1, 1, outlier=Outlier(max_failures=0))
     scene.fail("h0", 100)
-    assert scene.balancer.ejected == 0
+    assert len(scene.balancer.ejected) == 0
 
 
 def intervals(scene: Scene, rates: dict[str, float], requests: int) -> None:
@@ -114,7 +127,7 @@ def test_what_is_not_enforced_ejects_by_its_success_rate_neither():
     scene = Scene(*[1] * 6, outlier=Outlier(enforcing_percent=0))
     intervals(scene, {f"h{n}": 1.0 for n in range(6)}, 1)
     intervals(scene, {f"h{n}": 1.0 for n in range(5)} | {"h5": 0.5}, 200)
-    assert scene.balancer.ejected == 0
+    assert len(scene.balancer.ejected) == 0
 
 
 def test_a_success_rate_a_little_below_or_of_few_requests_says_nothing():
@@ -123,7 +136,7 @@ def test_a_success_rate_a_little_below_or_of_few_requests_says_nothing():
     intervals(scene, {f"h{n}": 1.0 for n in range(5)} | {"h5": 0.98}, 200)
     intervals(scene, {f"h{n}": 1.0 for n in range(5)} | {"h5": 0.5}, 50)
     intervals(scene, {f"h{n}": 0.5 for n in range(6)}, 200)
-    assert scene.balancer.ejected == 0
+    assert len(scene.balancer.ejected) == 0
 
 
 def test_who_cannot_be_dialled_is_passed_over_at_once_longer_each_time_until_it_is_reached():
@@ -249,7 +262,7 @@ def test_endpoints_that_stay_keep_their_state_and_those_that_moved_do_not():
     scene.fail("h1", 5)
     scene.update(target("t", endpoint("h0"), endpoint("h1", weight=5), endpoint("new")))
     assert (scene.host("h0"), scene.host("h1")) == (h0, h1)
-    assert (h0.active, h1.weight, h1.until > 0, scene.balancer.ejected) == (1, 5, True, 1)
+    assert (h0.active, h1.weight, h1.until > 0, len(scene.balancer.ejected)) == (1, 5, True, 1)
     assert "h1" not in picked(scene)
     assert h2.group == -1
     scene.end(h2, Outcome.ERROR)
@@ -260,7 +273,7 @@ def test_endpoints_that_stay_keep_their_state_and_those_that_moved_do_not():
     moved_endpoint = endpoint("h1", zone="z")
     scene.update(target("t", moved.endpoints[0], type(moved_endpoint)(key="h1", address="127.0.0.9", port=1)))
     assert scene.host("h1") is not h1
-    assert scene.balancer.ejected == 0
+    assert len(scene.balancer.ejected) == 0
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -313,7 +326,7 @@ def test_whatever_happens_counts_stay_true(policy, seed):
 
 def check(scene: Scene) -> None:
     balancer = scene.balancer
-    assert balancer.ejected == sum(1 for host in balancer.hosts if host.until)
+    assert len(balancer.ejected) == sum(1 for host in balancer.hosts if host.until)
     for group in balancer._groups:
         hosts = group.pool.hosts
         assert group.whole == sum(host.weight for host in hosts)
