@@ -190,7 +190,7 @@ class HttpRoute(Part, frozen=True, kw_only=True):
 
 class UpstreamSnapshot(Part, frozen=True, kw_only=True):
     """One local listener and where its connections go: `routes` and `clusters` are the compiled discovery chain, whose last
-    route matches everything and is the one that TCP connections take. `connections_max` 0 is no limit.
+    route matches everything and is the one that TCP connections take.
     """
 
     name: str
@@ -200,7 +200,6 @@ class UpstreamSnapshot(Part, frozen=True, kw_only=True):
     bind_socket_path: str = ""
     bind_socket_mode: str = ""
     protocol: str = "tcp"
-    connections_max: int = 0
     routes: tuple[HttpRoute, ...] = ()
     clusters: dict[str, Cluster] = {}
 

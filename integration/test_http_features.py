@@ -308,6 +308,7 @@ def test_what_fails_is_tried_elsewhere_where_that_is_safe_and_left_out_when_it_g
         stream.send(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
 
     bad = mesh.apps["basket-1"]
+    mesh.write("service-resolver", "basket", LoadBalancer={"Policy": "round_robin"})  # else who fails is hardly asked
     mesh.write(
         "service-defaults",
         "web",
@@ -324,7 +325,7 @@ def test_what_fails_is_tried_elsewhere_where_that_is_safe_and_left_out_when_it_g
         "service-defaults",
         "web",
         UpstreamConfig={
-            "Overrides": [{"Name": "basket", "PassiveHealthCheck": {"MaxFailures": 3, "BaseEjectionTime": "60s"}}]
+            "Overrides": [{"Name": "basket", "PassiveHealthCheck": {"MaxFailures": 3, "BaseEjectionTime": "10s"}}]
         },
     )
     eventually(lambda: mesh.names("basket", 60, "/work", method="POST")["500"] == 0, "left out")

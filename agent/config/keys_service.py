@@ -100,7 +100,7 @@ MESH_GATEWAY = Schema("mesh_gateway", (Key("mode", GATEWAY_MODE, "Gateways for o
 LIMITS = Schema(
     "upstream limits",
     (
-        Key("max_connections", Whole(), "Open connections to the upstream", "none"),
+        Key("max_connections", Whole(), "Open connections to the upstream; of `http`, requests wait for one", "none"),
         Key("max_pending_requests", Whole(), "Requests waiting for a connection", "none"),
         Key("max_concurrent_requests", Whole(), "Requests under way at once", "none"),
         Key(

@@ -172,7 +172,6 @@ def _upstream(
         bind_socket_path=upstream.local_bind_socket_path,
         bind_socket_mode=upstream.local_bind_socket_mode,
         protocol=_text(config, "protocol") or chain.protocol,
-        connections_max=terms.limits.connections_max,
         routes=facts.parts.routes(chain),
         clusters=facts.parts.clusters(chain, terms),
     )

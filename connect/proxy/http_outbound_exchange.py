@@ -22,6 +22,7 @@ from chowk.connect.http1.refusal import Refusal
 from chowk.connect.proxy.clusters import LiveCluster
 from chowk.connect.proxy.http_exchange import IDEMPOTENT, Relay
 from chowk.connect.proxy.http_faults import (
+    APPLICATION_UNREACHABLE,
     BAD_REQUEST,
     CIRCUIT_OPEN,
     ERROR_HEADER,
@@ -248,11 +249,26 @@ class OutboundExchange(Relay):
         status = response.status
         self._outcome = outcome_of(status)
         self._latency_s = self.state.clock.now() - self.tried_at
+        error = response.get(ERROR_KEY)
+        if error == APPLICATION_UNREACHABLE.name.encode() and self._passed_over(done):
+            return False
         compiled = self._route
         if not self._attempts or compiled is None or not wants_status(compiled.route.retries, status):
             return True
-        worked = response.get(ERROR_KEY) not in NO_WORK
-        return not self._retried(self._outcome, asked=True, worked=worked, reusable=done)
+        return not self._retried(self._outcome, asked=True, worked=error not in NO_WORK, reusable=done)
+
+    def _passed_over(self, reusable: bool) -> bool:
+        """Go to another instance than this one, whose sidecar says that nobody is behind it, as if that could not be dialled."""
+        host, live = self._host, self._live
+        if host is None or live is None or self.committed or not self.upload.whole:
+            return False
+        if len(self._dead) + 1 >= min(len(live.balancer.hosts), max(DIALS_MAX, self._attempts + 1)):
+            return False
+        self.detail = f"{host.endpoint.key}: {APPLICATION_UNREACHABLE.text}"
+        self._try_over(Outcome.GATEWAY, reusable=reusable and self.upload.done)
+        self._dead.append(host)
+        self._attempt()
+        return True
 
     def _retried(self, outcome: Outcome, *, asked: bool, worked: bool = True, reusable: bool = False) -> bool:
         """Make another try if that was asked for, is safe and within the budget. False: nothing has changed."""

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from chowk.connect.balance.hosts import Host, Outcome
-from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.clusters import Clusters, LiveCluster
 from chowk.connect.proxy.dialler import DialError, Dialler
 from chowk.connect.proxy.http_outbound import HTTP, HttpOutbound
@@ -68,14 +67,12 @@ class Upstream:
         self.clusters = Clusters(snapshot, targets, state.rng, self._tell_ejected)
         self.tally = Tally()
         self.dial_failures_total = 0
-        self._room = Gate(snapshot.connections_max)
         self.dialler = Dialler(state)
         self.http = HttpOutbound(self)
 
     def update(self, snapshot: UpstreamSnapshot, targets: Mapping[str, Target]) -> None:
         """Endpoints, identity or limits changed; open connections stay."""
         self.snapshot = snapshot
-        self._room.limit = snapshot.connections_max
         self.clusters.update(snapshot, targets, self.state.rng)
         self.dialler.forget_gone()
         self.http.follow(snapshot)
@@ -111,11 +108,6 @@ class Upstream:
             state.warn("too many connections", limit=state.connections.limit)
             plain.reset()
             return False
-        if not self._room.enter():
-            state.connections.leave()
-            state.warn("too many connections to an upstream", upstream=self.snapshot.name, limit=self._room.limit)
-            plain.reset()
-            return False
         self.tally.open += 1
         self.tally.total += 1
         return True
@@ -123,7 +115,6 @@ class Upstream:
     def left(self) -> None:
         """A connection that had `entered` is gone."""
         self.tally.open -= 1
-        self._room.leave()
         self.state.connections.leave()
 
     async def _join(self, plain: PlainLink) -> None:

@@ -169,6 +169,39 @@ def test_a_failed_answer_is_tried_on_another_instance(tmp_path):
     uvloop.run(run())
 
 
+def test_an_instance_whose_application_is_gone_is_passed_over_though_no_retry_is_asked_for(tmp_path):
+    async def run():
+        async with HttpRig(tmp_path) as rig:
+            one, two, ports = await instances(rig)
+            port = await rig.routed((to("api"),), {"api": ports}, outlier=Outlier(max_failures=0))
+            one.close()
+            client = await Client.open(port)
+            for _ in range(20):
+                assert (await client.ask(method="POST", body=b"pay 10")).body == b"two / 6"
+            assert rig.proxies["web"].describe().edges[0].retries == 0
+            two.close()
+            got = await client.ask()
+            assert (got.status, got.error) == (503, "application-unreachable")
+            client.close()
+
+    uvloop.run(run())
+
+
+def test_many_connections_of_the_application_share_the_few_that_an_upstream_may_have(tmp_path):
+    async def run():
+        async with HttpRig(tmp_path) as rig:
+            clusters = {"api": [await rig.serve_http()]}
+            port = await rig.routed((to("api"),), clusters, limits=Limits(connections_max=2))
+            clients = [await Client.open(port) for _ in range(10)]
+            for got in await asyncio.gather(*(client.ask() for client in clients)):
+                assert got.status == 200
+            assert rig.proxies["api"].inbound.tally.total == 2
+            for client in clients:
+                client.close()
+
+    uvloop.run(run())
+
+
 def test_what_may_have_done_work_is_not_sent_twice(tmp_path):
     async def run():
         async with HttpRig(tmp_path) as rig:
