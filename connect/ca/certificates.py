@@ -49,7 +49,7 @@ class Authority:
     @property
     def key_id(self) -> str:
         """The colon-separated id of its key."""
-        return _colons(_key_id(self._certificate))
+        return _colons(key_id(self._certificate))
 
     def intermediate(self, now_s: float, ttl_s: float, *crossed: str) -> Authority:
         """A new authority under this one, valid for `ttl_s` from `now_s` (Unix), which signs leaves and nothing else.
@@ -161,7 +161,7 @@ def root_record(root: x509.Certificate, *, active: bool) -> CARoot:
         id=fingerprint(root),
         name="Consul CA Root Cert",
         serial_number=root.serial_number & _SERIAL_MASK,
-        signing_key_id=_colons(_key_id(root)),
+        signing_key_id=_colons(key_id(root)),
         external_trust_domain=_domain(root),
         not_before=_rfc3339(root.not_valid_before_utc),
         not_after=_rfc3339(root.not_valid_after_utc),
@@ -217,10 +217,11 @@ def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _authority_key_id(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    return x509.AuthorityKeyIdentifier(_key_id(root), None, None)
+    return x509.AuthorityKeyIdentifier(key_id(root), None, None)
 
 
-def _key_id(certificate: x509.Certificate) -> bytes:
+def key_id(certificate: x509.Certificate) -> bytes:
+    """The id of its key, by which what it signs names it (RFC 5280 section 4.2.1.2)."""
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     except x509.ExtensionNotFound:  # a root from elsewhere need not say it

@@ -5,13 +5,14 @@ TLS (OpenSSL) checks the chain too; `peer_identity` is what it does not check. P
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from chowk.connect.ca.certificates import key_id
 from chowk.connect.ca.spiffe import parse_spiffe
 from chowk.connect.snapshot import SpiffeService
 from chowk.core.records.ca import CARoots
@@ -30,6 +31,29 @@ def peer_identity(leaf_der: bytes, trust_domain: str) -> SpiffeService:
     """
     leaf = _load_der(leaf_der)
     return _identity(leaf, trust_domain)
+
+
+def signing_keys(roots: CARoots) -> frozenset[bytes]:
+    """The ids of the keys that sign leaves under `roots`: their own, and those of their intermediates. ValueError when one
+    cannot be read.
+    """
+    authorities = [*_anchors(roots)]
+    for root in roots.roots:
+        authorities += [x509.load_pem_x509_certificate(pem.encode()) for pem in root.intermediate_certs]
+    return frozenset(map(key_id, authorities))
+
+
+def signed_by(leaf_der: bytes | None, keys: Collection[bytes]) -> bool:
+    """Whether a leaf (DER) that was verified says that one of `keys` (ids) signed it."""
+    if not leaf_der:
+        return False
+    try:
+        extension = x509.load_der_x509_certificate(leaf_der).extensions.get_extension_for_class(
+            x509.AuthorityKeyIdentifier
+        )
+    except (ValueError, x509.ExtensionNotFound):
+        return False
+    return extension.value.key_identifier in keys
 
 
 def verify_chain(chain_der: Sequence[bytes], roots: CARoots, now_s: float) -> SpiffeService:

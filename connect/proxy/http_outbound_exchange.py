@@ -258,7 +258,7 @@ class OutboundExchange(Relay):
         return not self._retried(self._outcome, asked=True, worked=error not in NO_WORK, reusable=done)
 
     def _passed_over(self, reusable: bool) -> bool:
-        """Go to another instance than this one, whose sidecar says that nobody is behind it, as if that could not be dialled."""
+        """Go to another instance: this one's sidecar says that nobody is behind it. As if it could not be dialled."""
         host, live = self._host, self._live
         if host is None or live is None or self.committed or not self.upload.whole:
             return False

@@ -108,8 +108,13 @@ class Proxy:
             self._use(with_host_bypasses(self.state.snapshot, instruction.bypasses))
 
     def _use(self, snapshot: ProxySnapshot) -> None:
-        _tell_bypasses(self.state.snapshot, snapshot)
+        before = self.state.snapshot
+        _tell_bypasses(before, snapshot)
         self.state.snapshot = snapshot
+        if before is not None:
+            ended = self.state.secured_links.end_distrusted(before.roots, snapshot.roots)
+            if ended:
+                log.warning("connections proven by a root that is trusted no more are cut", count=ended)
         self._access_log.use(snapshot.access_logs)
         self.inbound.follow(snapshot)
         self.state.end_outdated()

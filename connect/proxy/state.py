@@ -12,6 +12,7 @@ import structlog
 
 from chowk.connect.limits.gate import Gate
 from chowk.connect.proxy.credentials import Credentials
+from chowk.connect.proxy.distrust import SecuredLinks
 from chowk.connect.proxy.handshakes import HandshakeLine
 from chowk.connect.proxy.http_roster import Roster
 from chowk.connect.proxy.links import Pipe, TlsLink
@@ -77,6 +78,7 @@ class ProxyState:
         self.handshake_failures = 0
         self.pipes: set[Pipe] = set()
         self.outdated = OutdatedLinks()
+        self.secured_links = SecuredLinks()
         self.http = Roster()
         self.edges = Edges()
         self.observers = Observers()
@@ -102,6 +104,7 @@ class ProxyState:
         """`link`, to `service`, is secured by `credentials`, its peer identified. If nothing but a bypass makes up for the
         dates of a certificate, of either end, it is to end with the bypass.
         """
+        self.secured_links.add(link)
         if credentials.lenient is not None or self.snapshot is None:
             return
         now_s, domain = self.clock.wall(), self.snapshot.roots.trust_domain
