@@ -77,15 +77,15 @@ class AgentCollector:
         yield from self._expiry()
         yield from _loop("agent", self._context.lag.stats())
         yield from _loop("server", self._server.get("server_loop", {}))
-        reports = [proxy.report for proxy in proxies if proxy.report is not None]
+        reports = list(self._context.proxies.totals.reports()) if self._context.proxies is not None else []
         for name, text in (
             ("inbound_connections_open", "Connections open into the sidecars' services."),
-            ("inbound_denied_total", "Connections that intentions denied, since the sidecars' start."),
-            ("handshake_failures_total", "TLS handshakes that failed, since the sidecars' start."),
+            ("inbound_denied_total", "Connections that intentions denied, since the agent's start."),
+            ("handshake_failures_total", "TLS handshakes that failed, since the agent's start."),
         ):
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            yield family(f"chowk_proxies_{name}", text, value=sum(getattr(report, name) for report in reports))
-        yield from mesh_metrics([(proxy.service, proxy.report) for proxy in proxies if proxy.report is not None])
+            yield family(f"chowk_proxies_{name}", text, value=sum(getattr(report, name) for _, report in reports))
+        yield from mesh_metrics(reports)
 
     def _expiry(self) -> Iterator[Metric]:
         """Seconds until certificates end, under Consul's names; of several the one that ends first."""
@@ -150,21 +150,48 @@ async def metrics(request: ApiRequest) -> web.Response:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Known(families))
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-    return json_reply(request, _as_consul(families, format_wall(request.context.clock.wall())))
+    return json_reply(request, as_consul(families, format_wall(request.context.clock.wall())))
 
 
-def _as_consul(families: list[Metric], timestamp: str) -> dict[str, Any]:
+def as_consul(families: list[Metric], timestamp: str) -> dict[str, Any]:
+    """The shape of Consul's `GET /v1/agent/metrics`; `timestamp` is text."""
     gauges, counters, samples = [], [], []
     for family in families:
+        if family.type in ("histogram", "summary"):
+            samples += _samples(family)
+            continue
         for sample in family.samples:
             labels = {key: str(value) for key, value in sample.labels.items()}
             if family.type == "counter" and sample.name.endswith("_total"):
                 counters.append(_summary(sample.name, sample.value, labels))
-            elif family.type in ("histogram", "summary") and sample.name.endswith(("_sum", "_count")):
-                samples.append(_summary(sample.name, sample.value, labels))
             elif family.type in ("gauge", "unknown", "untyped"):
                 gauges.append({"Name": sample.name, "Value": sample.value, "Labels": labels})
     return {"Timestamp": timestamp, "Gauges": gauges, "Points": [], "Counters": counters, "Samples": samples}
+
+
+def _samples(family: Metric) -> list[dict[str, Any]]:
+    """One for each set of labels: how many there were, their sum and mean; the extremes are not known."""
+    found: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
+    for sample in family.samples:
+        kind = sample.name.removeprefix(family.name)
+        if kind in ("_sum", "_count"):
+            labels = tuple((key, str(value)) for key, value in sample.labels.items())
+            found.setdefault(labels, {})[kind] = sample.value
+    return [
+        {
+            "Name": family.name,
+            "Count": int(each["_count"]),
+            "Rate": 0.0,
+            "Sum": each["_sum"],
+            "Min": 0.0,
+            "Max": 0.0,
+            "Mean": each["_sum"] / each["_count"] if each["_count"] else 0.0,
+            "Stddev": 0.0,
+            "Labels": dict(labels),
+        }
+        for labels, each in found.items()
+        if "_sum" in each and "_count" in each
+    ]
 
 
 def _summary(name: str, value: float, labels: dict[str, str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from chowk.agent.client.pool import ServerClient
 from chowk.agent.proxies.bypasses import HostBypasses as Bypasses
 from chowk.agent.proxies.source import SnapshotSource
 from chowk.agent.proxies.taps import TapHub
+from chowk.agent.proxies.totals import Totals
 from chowk.agent.proxies.traffic import Traffic
 from chowk.connect.control import (
     ATTACH,
@@ -108,6 +109,7 @@ class ControlService:
         self._clock = clock
         self.attached: dict[str, Attachment] = {}
         self.traffic = Traffic()
+        self.totals = Totals()
         self.taps = TapHub(clock)
         self.taps.on_change = self._tell_taps
 
@@ -140,6 +142,7 @@ class ControlService:
             if self.attached.get(attach.proxy_id) is attachment:
                 del self.attached[attach.proxy_id]
                 self.traffic.forget(attach.proxy_id)
+                self.totals.ended(attach.proxy_id)
             log.info("proxy detached", proxy=attach.proxy_id, pid=attach.pid)
             self._on_change()
 
@@ -208,6 +211,7 @@ class ControlService:
             source = self._sources.source(report.proxy_id)
             if source is not None:
                 self.traffic.note(source.service_name, report, self._clock.now())
+                self.totals.note(source.service_name, report)
             if report.inbound_listening and not (before and before.inbound_listening):
                 self._on_listening(report.proxy_id)
         return Empty()

@@ -25,6 +25,7 @@ from chowk.agent.proxies.mesh_view import MeshView
 from chowk.agent.proxies.source import SnapshotSource
 from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.agent.proxies.taps import TapHub
+from chowk.agent.proxies.totals import Totals
 from chowk.agent.proxies.traffic import Traffic
 from chowk.agent.views.views import Views
 from chowk.connect.control import Report
@@ -158,6 +159,11 @@ class ProxySupervisor:
     def traffic(self) -> Traffic:
         """What the sidecars of this host carry."""
         return self._control.traffic
+
+    @property
+    def totals(self) -> Totals:
+        """What they have counted, those that are gone too."""
+        return self._control.totals
 
     @property
     def taps(self) -> TapHub:
