@@ -14,6 +14,8 @@ from chowk.connect.snapshot import Endpoint, Target
 
 DECAY_S: Final = 10.0
 """After so long without news a latency or a fault weighs a third (1/e)."""
+ALIKE: Final = 1.5
+"""Latencies that differ by less are the same."""
 NO_DATA_S: Final = 1.0
 """The latency of a host that has work and never answered yet: one request finds out, not a crowd."""
 FAULT_LOAD: Final = 8.0
@@ -96,12 +98,25 @@ class Host:
             self.blame = 0.0
         return work + blame
 
-    def cost(self, now: float) -> float:
-        """Seconds that one request more would take, about: latency times load. 0.0 when it never was asked."""
-        load = self.load(now)
+    def lighter(self, other: Host, now: float) -> bool:
+        """Whether it has less to do than `other`."""
+        return self.load(now) < other.load(now)
+
+    def cheaper(self, other: Host, now: float) -> bool:
+        """Whether one request more would take less time here: latency times load. Latencies that are alike count as the
+        same, else the quickest of equals by a hair gets all requests of a quiet service, and the others go cold.
+        """
+        load, other_load = self.load(now), other.load(now)
+        latency_s, other_s = self._expected_s(now, load), other._expected_s(now, other_load)
+        if latency_s < other_s * ALIKE and other_s < latency_s * ALIKE:
+            return load < other_load
+        return latency_s * (1.0 + load) < other_s * (1.0 + other_load)
+
+    def _expected_s(self, now: float, load: float) -> float:
+        """Who never was asked is asked, but with one request until it has answered."""
         if self.latency_s < 0.0:
-            return NO_DATA_S * (1.0 + load) if load else 0.0
-        return self.latency_s * math.exp((self.measured_at - now) / DECAY_S) * (1.0 + load)
+            return NO_DATA_S if load else 0.0
+        return self.latency_s * math.exp((self.measured_at - now) / DECAY_S)
 
     def learn(self, now: float, outcome: Outcome, latency_s: float | None) -> None:
         """A request ended so. `latency_s` None: not known."""

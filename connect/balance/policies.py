@@ -32,20 +32,19 @@ class Policy(Protocol):
 
 
 class Sampled:
-    """The best of `choices` different hosts drawn by weight; of equals the first. `cost` None: the first drawn."""
+    """The best of `choices` different hosts drawn by weight; of equals the first. `better` None: the first drawn."""
 
-    def __init__(self, pool: Pool, choices: int, cost: Callable[[Host, float], float] | None) -> None:
+    def __init__(self, pool: Pool, choices: int, better: Callable[[Host, Host, float], bool] | None) -> None:
         self._pool = pool
         self._choices = choices
-        self._cost = cost
+        self._better = better
 
     def pick(self, now: float, rng: random.Random, key: int | None) -> Host | None:  # noqa: ARG002
         """See `Policy`."""
-        pool, cost = self._pool, self._cost
+        pool, better = self._pool, self._better
         best = pool.draw(rng.random())
-        if best is None or cost is None:
+        if best is None or better is None:
             return best
-        least = cost(best, now)
         drawn = [best]
         for _ in range(self._choices - 1):
             pool.take(drawn[-1])
@@ -53,9 +52,8 @@ class Sampled:
             if other is None:
                 break
             drawn.append(other)
-            other_cost = cost(other, now)
-            if other_cost < least:
-                best, least = other, other_cost
+            if better(other, best, now):
+                best = other
         for host in drawn:
             pool.put(host)
         return best
@@ -108,10 +106,10 @@ def make_policy(balance: Balance, pool: Pool, rng: random.Random) -> Policy:
         case "random":
             return Sampled(pool, 1, None)
         case "least_request":
-            return Sampled(pool, choices, Host.load)
+            return Sampled(pool, choices, Host.lighter)
         case "ring_hash":
             return Ring(pool, balance.ring_size_min, balance.ring_size_max)
         case "maglev":
             return Maglev(pool)
         case _:
-            return Sampled(pool, CHOICES, Host.cost)
+            return Sampled(pool, CHOICES, Host.cheaper)

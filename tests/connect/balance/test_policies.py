@@ -99,6 +99,25 @@ def test_a_slow_host_gets_little_and_one_that_recovers_gets_its_share_again():
     assert healed["h3"] > 0.15 * 12000
 
 
+def test_equals_share_a_quiet_service_and_twice_as_slow_is_not_equal():
+    """Without a margin the quickest by a hair had all requests for many seconds, and the others went cold."""
+    fewest, slow = [], []
+    for seed in range(10):
+        scene, chance = Scene(1, 1, 1, seed=seed), random.Random(seed)
+        found: Counter[str] = Counter()
+        for _ in range(600):
+            scene.now += 1 / 30
+            host = scene.pick()
+            scene.balancer.started(host)
+            name = host.endpoint.key
+            scene.end(host, latency_s=chance.uniform(0.9, 1.1) * {"h0": 0.003, "h1": 0.0032, "h2": 0.0034}[name])
+            found[name] += 1
+        fewest.append(min(found.values()))
+        slow.append(serve(Scene(1, 1, seed=seed), {"h0": 0.003, "h1": 0.007}, 20, 30)["h1"])
+    assert min(fewest) > 120
+    assert max(slow) < 60
+
+
 def test_a_new_host_is_tried_with_one_request_until_it_has_answered():
     scene = Scene(1, 1, 1)
     serve(scene, dict.fromkeys(("h0", "h1", "h2"), 0.01), 5, 100)
