@@ -62,5 +62,5 @@ def _row(request: dict[str, object]) -> str:
     flags = f" {request['response_flags']}" if request["response_flags"] else ""
     return (
         f"{request['start_time']}  {request['direction']:<8}  {request['source']} -> {request['destination']}  "
-        f"{request['response_code'] or '---'}{flags}  {took}  {request['method']} {request['path']}"
+        f"{request['response_code'] or '---'}{flags}  {took}  {request['method'] or '(not read)'} {request['path']}".rstrip()
     )

@@ -53,7 +53,9 @@ class RequestPolicy:
         )
         self._tunnel_denied = Decision(allowed=False, intention=first, reason=text)
         try:
-            self._rules = tuple(_compiled(each, number, first, rule) for number, each in enumerate(first.permissions))
+            self._rules = tuple(
+                _compiled(each, number, first, rule) for number, each in enumerate(first.permissions, 1)
+            )
         except BadCondition as fault:
             text = f"The L7 intention {rule} has a permission that cannot be read ({fault}), so it denies every request"
             self._otherwise = self._tunnel_denied = Decision(allowed=False, intention=first, reason=text)

@@ -31,13 +31,16 @@ from chowk.connect.proxy.http_upload import Upload, upload_of
 from chowk.connect.proxy.links import Pipe, PlainLink, TlsLink
 from chowk.connect.proxy.state import ProxyState
 from chowk.connect.proxy.tally import Tally
+from chowk.connect.stats.edges import Edge
 
 IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 """RFC 9110 section 9.2.2: doing these twice is as good as once."""
 
 
 class Relay(ABC):
-    """`status` is what the client got (0: nothing), `reason` the name of the proxy's own error."""
+    """`status` is what the client got (0: nothing), `reason` the name of the proxy's own error. `cut`: the answer had begun
+    and did not come to its end, so it is no success whatever its status says.
+    """
 
     def __init__(self, state: ProxyState, server: ServerConnection, request: RequestHead) -> None:
         self.state = state
@@ -53,6 +56,7 @@ class Relay(ABC):
         self.connection: ClientConnection | None = None
         self.committed = False
         """A byte of an answer went to the client."""
+        self.cut = False
         self.over = False
         self._writer: BodyWriter | None = None
         self._keep_alive = False
@@ -87,6 +91,10 @@ class Relay(ABC):
     def wanted(self, response: ResponseHead, done: bool) -> bool:  # noqa: ARG002
         """Whether this answer goes to the client; if not, the subclass has ended the call and goes on otherwise."""
         return True
+
+    def count(self, edge: Edge, duration_s: float) -> None:
+        """The exchange is over, and was this edge's."""
+        edge.done(0 if self.cut else self.status, duration_s, self.reason)
 
     def own_headers(self) -> dict[str, str]:
         """Headers of answers that the proxy makes itself."""
@@ -198,6 +206,7 @@ class Relay(ABC):
             return
         self.reason = fault.name
         if self.status:
+            self.cut = True
             self._end(reusable=False)
             self.server.cut()
             return

@@ -21,6 +21,7 @@ from chowk.connect.proxy.application import dial_application
 from chowk.connect.proxy.http_exchange import Relay
 from chowk.connect.proxy.http_faults import DENIED, Fault
 from chowk.connect.proxy.http_inbound_exchange import InboundExchange
+from chowk.connect.proxy.http_observation import note_unread
 from chowk.connect.proxy.http_pool import Pool
 from chowk.connect.proxy.http_server import ServerConnection, address_of
 from chowk.connect.proxy.links import Pipe
@@ -114,6 +115,8 @@ class HttpInbound:
         """Called by the connection."""
         self.state.warn("inbound request refused", source=connection.source, reason=detail)
         self.state.edges.edge(INBOUND, connection.source).done(status, 0.0, fault.name)
+        own = self._snapshot.service if self._snapshot is not None else ""
+        note_unread(self.state, INBOUND, connection.source, own, fault, status)
 
     def closed(self, connection: ServerConnection) -> None:
         """Called by the connection."""

@@ -168,7 +168,7 @@ class InboundExchange(Relay):
     def ended(self, duration_s: float) -> None:
         """For the books."""
         source = self.server.source
-        self._inbound.edge(source).done(self.status, duration_s, self.reason)
+        self.count(self._inbound.edge(source), duration_s)
         if self.state.observers.active:
             snapshot = self._inbound.snapshot
             note(self, INBOUND, source, snapshot.service if snapshot is not None else "", duration_s)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from chowk.connect.proxy.http_exchange import Relay
+from chowk.connect.proxy.http_faults import Fault
+from chowk.connect.proxy.state import ProxyState
 from chowk.connect.stats.observation import PATH_CHARACTERS_MAX, RequestRecord, shown
 
 
@@ -41,3 +43,21 @@ def note(
             retries=retries,
         )
     )
+
+
+def note_unread(state: ProxyState, direction: str, source: str, destination: str, fault: Fault, status: int) -> None:
+    """Tell all observers, if there are any, of a request whose head could not be read: it has no method and no path."""
+    if state.observers.active:
+        state.observers.see(
+            RequestRecord(
+                at_s=state.clock.wall(),
+                direction=direction,
+                source=source,
+                destination=destination,
+                method="",
+                path="",
+                status=status,
+                duration_s=0.0,
+                reason=fault.name,
+            )
+        )

@@ -18,6 +18,7 @@ from chowk.connect.proxy.clusters import LiveCluster
 from chowk.connect.proxy.http_exchange import Relay
 from chowk.connect.proxy.http_faults import Fault
 from chowk.connect.proxy.http_mirror import MIRRORS_MAX, Mirrored
+from chowk.connect.proxy.http_observation import note_unread
 from chowk.connect.proxy.http_outbound_exchange import OutboundExchange
 from chowk.connect.proxy.http_pool import Pool
 from chowk.connect.proxy.http_server import ServerConnection, address_of
@@ -92,6 +93,8 @@ class HttpOutbound:
         """Called by the connection."""
         self.state.warn("request refused", upstream=self.upstream.snapshot.name, reason=detail)
         self.edge(self.upstream.snapshot.name, "").done(status, 0.0, fault.name)
+        own = self.state.snapshot.service if self.state.snapshot is not None else ""
+        note_unread(self.state, OUTBOUND, own, self.upstream.snapshot.name, fault, status)
 
     def closed(self, connection: ServerConnection) -> None:
         """Called by the connection."""

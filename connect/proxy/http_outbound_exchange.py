@@ -368,7 +368,7 @@ class OutboundExchange(Relay):
         if self._host is not None:
             self._try_over(self._outcome)
         service = self._service or self._outbound.upstream.snapshot.name
-        self._outbound.edge(service, self._route_name).done(self.status, duration_s, self.reason)
+        self.count(self._outbound.edge(service, self._route_name), duration_s)
         if self.state.observers.active:
             snapshot = self.state.snapshot
             note(

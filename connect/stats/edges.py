@@ -18,7 +18,9 @@ OTHER: Final = "(other)"
 INBOUND: Final = "inbound"
 OUTBOUND: Final = "outbound"
 CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
-"""What came of a request. `none`: the connection was cut, or the caller left, before there was an answer."""
+"""What came of a request. `none`: the connection was cut, or the caller left, before there was an answer; or the answer was
+cut before its end.
+"""
 
 
 class EdgeTotals(msgspec.Struct, frozen=True, kw_only=True):

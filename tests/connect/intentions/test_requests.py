@@ -69,7 +69,7 @@ def test_the_reason_names_the_permission_and_what_it_says() -> None:
         [intention(allow(path_exact="/"), rule)], "web", "db", True, request("x-a:", target="/admin")
     )
     assert decision.reason == (
-        "Matched permission 1 of the L7 intention web => db (deny: path prefix '/admin'; methods GET, PUT; headers X-A)"
+        "Matched permission 2 of the L7 intention web => db (deny: path prefix '/admin'; methods GET, PUT; headers X-A)"
     )
     assert decision.intention is not None
 

@@ -10,6 +10,8 @@ import struct
 import pytest
 import uvloop
 
+from chowk.connect.stats.edges import CLASSES
+from chowk.connect.stats.observation import RequestRecord
 from support.http_rig import Client, HttpApp, HttpRig, once, to
 from support.mesh_rig import until
 
@@ -53,6 +55,7 @@ def test_an_answer_cut_in_its_middle_is_a_cut_for_the_client_too(text, reason, t
             assert (await once(port)).status == 200
             edge = rig.proxies["api"].describe().edges[0]
             assert edge.reasons == {reason: 1}
+            assert dict(zip(CLASSES, edge.requests, strict=True)) == dict.fromkeys(CLASSES, 0) | {"none": 1, "2xx": 1}
 
     uvloop.run(run())
 
@@ -311,6 +314,9 @@ def test_a_request_that_can_be_read_in_two_ways_is_refused_and_nothing_behind_it
     async def run():
         async with HttpRig(tmp_path, http_linger_s=0.1, http_look_s=0.05) as rig:
             port = await rig.pair_http()
+            seen: list[RequestRecord] = []
+            for proxy in rig.proxies.values():
+                proxy.state.observers.add(seen.append)
             client = await Client.open(port)
             client.send(text + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
             got = await client.answer()
@@ -318,6 +324,8 @@ def test_a_request_that_can_be_read_in_two_ways_is_refused_and_nothing_behind_it
             assert got.error == "bad-request"
             assert await client.ended() == b""
             assert not any(b"smuggled" in head for head in rig.http.heads)
+            assert seen
+            assert {(each.status, each.reason) for each in seen} == {(got.status, "bad-request")}
             client.close()
 
     uvloop.run(run())
