@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
 
 from chowk.agent.commands.api_flags import api_flags
-from chowk.agent.commands.client import ApiClient, path_of
+from chowk.agent.commands.client import ApiClient, ApiError, path_of
 from chowk.agent.commands.command import Command, Failure, Group, flag
-from chowk.agent.commands.config_plan import fetch_plan, show_plan, with_fields
+from chowk.agent.commands.config_plan import fetch_plan, show_plan, show_warnings, with_fields
 from chowk.agent.commands.documents import read_config_entries, read_config_entry
 from chowk.agent.commands.output import JSON, format_flag, show_json, show_line
 
@@ -48,10 +49,17 @@ def write(api: ApiClient, file: str, cas: bool, modify_index: int, dry_run: bool
         _fail_if_refused(plan)
         return
     query = {"cas": str(modify_index)} if cas else {}
-    reply = api.put(CONFIG, {**query, "force": "true"} if force else query, entry.body)
+    plan = {}
+    with contextlib.suppress(ApiError):  # what is wrong the write says too; and an agent of another make has no plans
+        plan = fetch_plan(api, [entry], force=force)
+    try:
+        reply = api.put(CONFIG, {**query, "force": "true"} if force else query, entry.body)
+    except ApiError as failure:
+        raise Failure(f"{'standard input' if file == '-' else file}: {failure.message}", failure.code) from failure
     if reply.json() is False:
         raise Failure(f"Config entry not updated: {entry.kind}/{entry.name}: it was changed since index {modify_index}")
     show_line(f"Config entry written: {entry.kind}/{entry.name}")
+    show_warnings(plan, aside=True)
 
 
 @command.command(

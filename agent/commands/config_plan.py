@@ -71,8 +71,13 @@ def show_plan(plan: dict[str, Any]) -> None:
         instances, sidecars = _count(each["Instances"], "instance"), _count(each["Sidecars"], "sidecar")
         reach = f"{sidecars} in all" if each["Service"] == "*" else f"{instances} in the mesh, dialled by {sidecars}"
         click.echo(printable(f"  {name}: {reach}"))
+    show_warnings(plan)
+
+
+def show_warnings(plan: dict[str, Any], *, aside: bool = False) -> None:
+    """What of it may not be meant. `aside`: on standard error."""
     for warning in plan.get("Warnings", ()):
-        click.secho(printable(f"Warning: {warning}"), fg="yellow")
+        click.secho(printable(f"Warning: {warning}"), fg="yellow", err=aside)
 
 
 def _count(number: int, what: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -21,19 +21,15 @@ from chowk.core.config_requests import (
     PlannedChange,
 )
 from chowk.core.errors import InvalidRequest
-from chowk.core.filter.expression import compile_filter
-from chowk.core.filter.syntax import FilterError
 from chowk.core.records.config_entry import AnyConfigEntry, ProxyDefaults, ServiceIntentions, SourceIntention
-from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.mesh import Mesh
-from chowk.core.records.resolver import ServiceResolver
 from chowk.core.records.service import KIND_CONNECT_PROXY
+from chowk.server.rpc.config_warnings import ANY, warnings
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state import queries
 from chowk.server.state.store import Store
 
 ENTRIES_MAX: Final = 256
-ANY: Final = "*"
 
 
 def serve(context: ServerContext) -> None:
@@ -62,23 +58,8 @@ def _planned(store: Store, entries: tuple[AnyConfigEntry, ...], now: float) -> C
         changes=changes,
         affected=_affected(store, wanted),
         refusal=_refusal(store, entries, wanted, now),
-        warnings=tuple(warning for each in changes for warning in _empty_subsets(store, each.new)),
+        warnings=warnings(store, wanted),
     )
-
-
-def _empty_subsets(store: Store, entry: AnyConfigEntry) -> Iterator[str]:
-    """Subsets that none of the service's instances would be in, where it has any."""
-    rows = store.by_mesh.get(entry.name.lower(), ()) if isinstance(entry, ServiceResolver) else ()
-    if not isinstance(entry, ServiceResolver) or not rows:
-        return
-    known = [store.instance(row) for row in rows]
-    for name, subset in sorted(entry.subsets.items()):
-        try:
-            keeps = compile_filter(subset.filter, ServiceInstance) if subset.filter else bool
-        except FilterError:
-            continue  # the refusal says so
-        if not any(keeps(instance) for instance in known):
-            yield f"subset {name} of {entry.name} matches none of its {len(known)} instances in the mesh"
 
 
 def _bare(entry: AnyConfigEntry) -> AnyConfigEntry:

@@ -318,6 +318,22 @@ def test_config_write_sends_the_entry(agent, run, tmp_path):
     assert agent.last.query == {}
 
 
+def test_config_write_says_what_may_not_be_meant_and_which_file_the_servers_refuse(agent, run, tmp_path):
+    file = tmp_path / "web.hcl"
+    file.write_text('Kind = "service-defaults"\nName = "web"\nProtocol = "http"')
+    agent.on(
+        "PUT", "/v1/config/plan", {"Changes": [], "Affected": [], "Refusal": "", "Warnings": ["it may be\x1b[2J odd"]}
+    )
+    agent.on("PUT", "/v1/config", "true")
+    code, out, err = run("config", "write", str(file))
+    assert (code, out) == (0, "Config entry written: service-defaults/web\n")
+    assert err == "Warning: it may be\ufffd[2J odd\n"
+    agent.on("PUT", "/v1/config", "a split of web is in the way", 400)
+    code, _out, err = run("config", "write", str(file))
+    assert code == 1
+    assert err == f"Error: {file}: Unexpected response code: 400 (a split of web is in the way)\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

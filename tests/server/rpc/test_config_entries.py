@@ -13,7 +13,14 @@ from chowk.core.codec import to_builtins
 from chowk.core.commands import DeleteConfigEntry, Register, UpsertConfigEntry
 from chowk.core.config_requests import CONFIG_PLAN, AffectedService, ConfigPlanQuery
 from chowk.core.errors import InvalidRequest
-from chowk.core.records.config_entry import AnyConfigEntry, ServiceDefaults, ServiceIntentions, SourceIntention
+from chowk.core.records.config_entry import (
+    AnyConfigEntry,
+    HttpPermission,
+    Permission,
+    ServiceDefaults,
+    ServiceIntentions,
+    SourceIntention,
+)
 from chowk.core.records.mesh import Mesh
 from chowk.core.records.node import Node
 from chowk.core.records.resolver import ServiceResolver, Subset
@@ -128,6 +135,32 @@ def sidecar(number: int, of: str, *upstreams: str) -> Register:
         proxy=proxy,
     )
     return Register(node=Node(node=f"n{number}", address="127.0.0.1"), service=service)
+
+
+def test_what_grpc_cannot_have_is_told_in_whatever_order_it_is_written(tmp_path: Path) -> None:
+    grpc, routes = ServiceDefaults(name="web", protocol="grpc"), Route(destination=RouteDestination(service="shop"))
+    router = ServiceRouter(name="web", routes=(routes,))
+    allow = Permission(action="allow", http=HttpPermission(path_prefix="/"))
+    rules = ServiceIntentions(name="web", sources=(SourceIntention(name="shop", permissions=(allow,)),))
+    no_routes = "the routes of web have no effect: its protocol is grpc, carried as TCP, and routes need http"
+    all_denied = (
+        "permissions for shop deny every connection to web: its protocol is grpc, and only requests of http are "
+        "looked at"
+    )
+
+    async def scene(rig: Rig) -> None:
+        async def doubts(*entries: AnyConfigEntry) -> tuple[str, ...]:
+            return (await rig.call(CONFIG_PLAN, ConfigPlanQuery(entries=entries))).plan.warnings
+
+        assert await doubts(rules) == (all_denied.replace("grpc", "tcp"),)
+        for entry in (HTTP, ServiceDefaults(name="shop", protocol="http"), router, rules):
+            assert await doubts(entry) in ((), (all_denied.replace("grpc", "tcp"),))
+            await rig.write(CONFIG_WRITE, UpsertConfigEntry(entry=entry))
+        shop = ServiceDefaults(name="shop", protocol="grpc")
+        assert await doubts(shop, grpc) == (no_routes, all_denied)
+        assert await doubts(ServiceDefaults(name="shop", protocol="http")) == ()
+
+    run(tmp_path, scene)
 
 
 def test_a_plan_tells_what_would_change_and_for_how_many_and_changes_nothing(tmp_path: Path) -> None:
