@@ -48,7 +48,7 @@ DNS_COUNTERS: Final = (
     ("failures", "Queries answered SERVFAIL."),
     ("slipped", "Replies over the rate limit, sent truncated."),
 )
-PROXY_STATES: Final = ("running", "starting", "manual", "unlaunched")
+PROXY_STATES: Final = ("running", "silent", "starting", "manual", "unlaunched")
 
 
 class AgentCollector:

@@ -7,6 +7,7 @@ exits. So an agent that was restarted adopts the proxies that attach to it, whoe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from chowk.agent.proxies.bypasses import HostBypasses
 from chowk.agent.proxies.control import ControlService
 from chowk.agent.proxies.launching import Launching
 from chowk.agent.proxies.mesh_view import MeshView
+from chowk.agent.proxies.silence import LOOK_S, Silence
 from chowk.agent.proxies.source import SnapshotSource
 from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.agent.proxies.taps import TapHub
@@ -48,7 +50,7 @@ BACKOFF_S_MAX = 10.0
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One sidecar as `info` and the demo show it. `state`: running, starting, manual, unlaunched."""
+    """One sidecar as `info` and the demo show it. `state`: running, silent, starting, manual, unlaunched."""
 
     proxy_id: str
     service: str
@@ -111,6 +113,7 @@ class ProxySupervisor:
             clock=clock,
         )
         self._tasks = TaskOwner("proxies")
+        self._silence = Silence()
         self._adopt_until = 0.0
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -178,7 +181,8 @@ class ProxySupervisor:
         attachment = self._control.attached.get(proxy_id)
         plan = self._plans.get(proxy_id)
         if attachment is not None:
-            state = "manual" if attachment.attach.manual else "running"
+            talks = "manual" if attachment.attach.manual else "running"
+            state = "silent" if self._silence.silent(proxy_id) else talks
         else:
             state = "starting" if plan is not None else "unlaunched"
         return ProxyStatus(
@@ -195,8 +199,9 @@ class ProxySupervisor:
             self._wake.clear()
             await self._follow_local()
             await self._launch_missing()
+            self._end_hung()
             try:
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(LOOK_S):
                     await self._wake.wait()
             except TimeoutError:
                 continue
@@ -254,6 +259,21 @@ class ProxySupervisor:
             plan.pid, plan.launched_at = pid, now
             plan.starts += 1
             log.info("sidecar launched", proxy=proxy_id, pid=pid)
+
+    def _end_hung(self) -> None:
+        """Say who is silent. One that stays so serves nobody; it is ended, and launched again as one that died is."""
+        attached = self._control.attached
+        found = self._silence.look({proxy_id: each.report for proxy_id, each in attached.items()}, self._clock.now())
+        for proxy_id in found.silent:
+            pid = attached[proxy_id].attach.pid
+            log.warning("sidecar is silent: it holds its ports, and serves nobody maybe", proxy=proxy_id, pid=pid)
+        for proxy_id in found.back:
+            log.info("sidecar speaks again", proxy=proxy_id, pid=attached[proxy_id].attach.pid)
+        hung = attached.get(found.hung)
+        if hung is not None and not hung.attach.manual:
+            log.error("sidecar hangs; killing it", proxy=found.hung, pid=hung.attach.pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(hung.attach.pid, signal.SIGKILL)
 
     def _wanted(self, proxy_id: str) -> bool:
         entry = self._local.services.get(proxy_id)
