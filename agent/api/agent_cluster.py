@@ -23,7 +23,7 @@ TOKEN_TYPES: Final = frozenset({
 async def join(request: ApiRequest) -> web.Response:
     """Join the cluster of the agent at `address` (a host, `host:port`, `[v6]:port`); an error says why that failed."""
     address = request.part("address", "Missing address")
-    if request.query.flag("wan"):
+    if request.query.truth("wan", empty=False):
         raise bad_request("cannot join over the WAN: this agent knows its own datacenter only")
     await gossip_of(request, f"join {address}").join([address])
     return empty_reply()

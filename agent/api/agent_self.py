@@ -137,7 +137,7 @@ async def members(request: ApiRequest) -> web.Response:
     """The members as the agent sees them; `?wan` those of all datacenters, which are servers; `?filter`."""
     keep: Callable[[Any], bool] = filtered(request, ShownMember)
     found = [member for member in request.context.members() if keep(member)]
-    if request.query.flag("wan"):
+    if request.query.truth("wan", empty=False):
         found = [member for member in found if member.get("Tags", {}).get("role") == "consul"]
     return json_reply(request, found)
 

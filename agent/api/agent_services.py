@@ -133,7 +133,7 @@ async def register(request: ApiRequest) -> web.Response:
     """Register a service with its checks and its sidecar. `?replace-existing-checks` drops the checks it had before."""
     definition = decode_service_body(await request.json())
     refuse_remote_scripts(request.context.config().checks_config, definition)
-    replace = request.query.flag("replace-existing-checks")
+    replace = request.query.truth("replace-existing-checks")
     local = request.context.local
     local.register_service(definition, "api", replace_existing_checks=replace)
     return applied(request)

@@ -66,6 +66,7 @@ def _by_path(routes: Sequence[Route]) -> dict[str, dict[str, Route]]:
 def _adapt(context: ApiContext, route: Route) -> AiohttpHandler:
     async def handle(http: web.Request) -> web.StreamResponse:
         parameters = query.parse(http.rel_url.query, route.repeatable)
+        query.refuse_scope_headers(http.headers)
         token = query.parse_token(parameters, http.headers)
         if parameters.get("dc") not in ("", context.config().datacenter):
             raise NoPathToDatacenter

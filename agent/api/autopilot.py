@@ -73,7 +73,7 @@ async def configure(request: ApiRequest) -> web.Response:
     ):
         if value:
             raise bad_request(f"{name} is not supported")
-    cas = request.query.number("cas", "Error parsing cas value: not a whole number")
+    cas = request.query.cas("Error parsing cas value: not a whole number")
     now = await request.context.client.call(AUTOPILOT_CONFIGURATION, Read())
     settings = _merged(now.configuration.settings, body)
     write = request.context.client.next_write(SetAutopilot(settings=settings, cas=cas), token=request.token)

@@ -25,7 +25,7 @@ PLANNED_MAX: Final = 256
 
 async def apply(request: ApiRequest) -> web.Response:
     """Write an entry; `true`, or `false` when `?cas` lost. `?force` lifts the guard on the percentages of faults."""
-    cas = request.query.number("cas", "Invalid cas value")
+    cas = request.query.cas("Invalid cas value")
     entry = decode_entry(await request.json(), request)
     reply = await write(request, CONFIG_WRITE, UpsertConfigEntry(entry=entry, cas=cas))
     return json_reply(request, reply.ok)
@@ -62,7 +62,7 @@ def decode_entry(value: object, request: ApiRequest) -> AnyConfigEntry:
     if not isinstance(value, dict):
         raise decode_failed("a config entry is an object")
     try:
-        entry = decode_config_entry(value, now=request.context.clock.wall(), force=request.query.flag("force"))
+        entry = decode_config_entry(value, now=request.context.clock.wall(), force=request.query.truth("force"))
     except InvalidRequest as error:
         raise decode_failed(str(error)) from None
     if entry is None:
@@ -88,7 +88,7 @@ async def delete(request: ApiRequest) -> web.Response:
     if not name:
         raise bad_request("Must provide both a kind and a name to delete")
     _check_kind(kind)
-    cas = request.query.number("cas", "Invalid cas value")
+    cas = request.query.cas("Invalid cas value")
     reply = await write(request, CONFIG_WRITE, DeleteConfigEntry(kind=kind, name=name, cas=cas))
     return json_reply(request, reply.ok if cas is not None else {})
 

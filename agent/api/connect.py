@@ -42,7 +42,7 @@ class ConfigurationBody(Record, frozen=True, kw_only=True):
 async def roots(request: ApiRequest) -> web.Response:
     """The trusted roots; with `?pem=true` their certificates as one PEM chain."""
     reply = await read(request, CA_ROOTS, Read())
-    if not request.query.flag("pem"):
+    if not request.query.truth("pem", empty=False):
         return json_reply(request, reply.roots, reply.meta)
     response = web.Response(body=_chain(reply.roots), content_type="application/pem-certificate-chain")
     set_meta(response, reply.meta)
@@ -89,7 +89,7 @@ async def rotate(request: ApiRequest) -> web.Response:
     With `?distrust` too, the roots before it are trusted no more: connections fail until every leaf is renewed.
     """
     message = CARotate(
-        emergency=request.query.flag("emergency"), distrust=request.query.flag("distrust"), token=request.token
+        emergency=request.query.truth("emergency"), distrust=request.query.truth("distrust"), token=request.token
     )
     reply = await request.context.client.call(CA_ROTATE, message, timeout_s=ROTATE_TIMEOUT_S)
     return json_reply(request, {"RootID": reply.root_id})

@@ -52,7 +52,7 @@ def _service(request: ApiRequest, name: str) -> str:
 def _request(request: ApiRequest) -> RequestHead | None:
     query = request.query
     given = query.all("header")
-    if not (given or "path" in query or "method" in query):
+    if not (given or query.get("path") or query.get("method")):
         return None
     headers = []
     for text in given:

@@ -30,7 +30,9 @@ def gossip_of(request: ApiRequest, what: str) -> GossipPort:
 
 async def list_keys(request: ApiRequest) -> web.Response:
     """How many members have which key; `?local-only` those of this agent."""
-    reply = await gossip_of(request, "list keys").change_keys("list", local_only=request.query.flag("local-only"))
+    reply = await gossip_of(request, "list keys").change_keys(
+        "list", local_only=request.query.truth("local-only", empty=False)
+    )
     if reply.errors and len(reply.errors) == reply.members:
         raise HttpError(500, "; ".join(f"{name}: {text}" for name, text in reply.errors.items()))
     answer = {

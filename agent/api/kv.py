@@ -77,7 +77,7 @@ async def put(request: ApiRequest) -> web.Response:
         key=key,
         value=await body.read(request.http, limit),
         flags=_flags(query.get("flags", "0")),
-        cas=query.number("cas", "Invalid cas value"),
+        cas=query.cas("Invalid cas value"),
         acquire=query.get("acquire"),
         release=query.get("release"),
     )
@@ -88,7 +88,7 @@ async def put(request: ApiRequest) -> web.Response:
 async def delete(request: ApiRequest) -> web.Response:
     """Remove a key, with `?recurse` all under a prefix: `true`, or `false` when `?cas` lost."""
     query = request.query
-    recurse, cas = query.flag("recurse"), query.number("cas", "Invalid cas value")
+    recurse, cas = query.flag("recurse"), query.cas("Invalid cas value")
     if recurse and cas is not None:
         raise bad_request(f"Conflicting flags: cas={cas}&recurse=")
     if recurse:

@@ -190,7 +190,7 @@ def _execution(request: ApiRequest) -> ExecuteQuery:
         agent=request.context.config().node_name,
         client=_client(request.http),
         limit=query.number("limit", f"Bad limit: {query.get('limit')}") or 0,
-        connect=query.flag("connect"),
+        connect=query.truth("connect", empty=False),
     )
 
 

@@ -1,6 +1,7 @@
 """The query string and the token of a request, checked. Pure. Called by `request` for every request.
 
-Parameters that are given twice, or are not what their name asks for, are refused with 400.
+As in Consul: a parameter without a value is none, but for flags, which count by being there; of one that is given twice the
+first counts. What is not what its name asks for is refused with 400, and so is what would have to be guessed in a write.
 """
 
 from __future__ import annotations
@@ -26,7 +27,20 @@ VALUE_CHARACTERS_MAX: Final = 8192
 REPEATABLE: Final = frozenset({"tag", "node-meta"})
 """Parameters that may come several times on every route; a route may add its own."""
 
-UNSUPPORTED: Final = {"ns": "namespaces", "partition": "admin partitions", "peer": "cluster peering"}
+ONCE: Final = frozenset({"source", "destination", "by"})
+"""Who may call whom is not guessed: given twice they are refused, as by Consul."""
+
+UNSUPPORTED: Final = {
+    "ns": "namespaces are not supported",
+    "partition": "admin partitions are not supported",
+    "peer": "cluster peering is not supported",
+}
+UNSUPPORTED_HEADERS: Final = {"X-Consul-Namespace": UNSUPPORTED["ns"], "X-Consul-Partition": UNSUPPORTED["partition"]}
+DEFAULT_SCOPE: Final = frozenset({"", "default"})
+"""What every one of these may be: that is where everything is."""
+
+FALSE: Final = frozenset({"0", "f", "false"})
+TRUE: Final = frozenset({"1", "t", "true"})
 
 
 @dataclass(frozen=True)
@@ -48,27 +62,41 @@ class Query:
         return self.repeated.get(name, ())
 
     def flag(self, name: str) -> bool:
-        """`?x`, `?x=1`, `?x=true` are true; absent, `?x=0`, `?x=false` are not; anything else is refused."""
+        """Is it there, with any value or none? In words that say no (`?x=0`, `?x=false`) it is not: Consul takes those, too,
+        for a yes."""
         value = self.values.get(name)
-        if value is None or value.lower() in ("0", "f", "false"):
+        return value is not None and value.lower() not in FALSE
+
+    def truth(self, name: str, *, empty: bool = True) -> bool:
+        """`?x=1`, `?x=true` are true; absent, `?x=0`, `?x=false` are not; `?x` is `empty`; anything else is refused."""
+        value = self.values.get(name)
+        if value is None or value.lower() in FALSE:
             return False
-        if value.lower() in ("", "1", "t", "true"):
-            return True
-        raise bad_request(f'Invalid value for ?{name}: "{value}" is not true or false')
+        if not value:
+            return empty
+        if value.lower() not in TRUE:
+            raise bad_request(f'Invalid value for ?{name}: "{value}" is not true or false')
+        return True
 
     def number(self, name: str, text: str = "") -> int | None:
         """An unsigned whole number, None when absent. `text` is the message when it is not one."""
         value = self.values.get(name)
-        if value is None:
+        if not value:
             return None
         if not (value.isascii() and value.isdigit() and len(value) <= 20 and int(value) <= INDEX_MAX):
             raise bad_request(text or f'Invalid value for ?{name}: "{value}" is not a whole number')
         return int(value)
 
+    def cas(self, text: str) -> int | None:
+        """`?cas`, None when absent. One without a value is refused: it is no wish to write whatever is there."""
+        if self.values.get("cas") == "":
+            raise bad_request(text)
+        return self.number("cas", text)
+
     def duration_s(self, name: str, text: str = "") -> float | None:
         """A Go duration in seconds, not negative, None when absent. `text` is the message when it is not one."""
         value = self.values.get(name)
-        if value is None:
+        if not value:
             return None
         try:
             seconds = parse_duration(value)
@@ -84,7 +112,7 @@ class Query:
 
 
 def parse(items: MultiMapping[str], repeatable: frozenset[str] = frozenset()) -> Query:
-    """Check the query string's shape: bounded, no single-valued parameter twice, none of an unsupported feature."""
+    """Check the query string's shape: bounded, none of an unsupported feature, who may call whom said once."""
     if len(items) > PARAMETERS_MAX:
         raise bad_request(f"More than {PARAMETERS_MAX} query parameters")
     values: dict[str, str] = {}
@@ -92,14 +120,21 @@ def parse(items: MultiMapping[str], repeatable: frozenset[str] = frozenset()) ->
     for name, value in items.items():
         if len(value) > VALUE_CHARACTERS_MAX:
             raise bad_request(f'Query parameter "{name[:64]}" is longer than {VALUE_CHARACTERS_MAX} characters')
-        if name in UNSUPPORTED:
-            raise bad_request(f'Invalid query parameter: "{name}" - {UNSUPPORTED[name]} are not supported')
+        if name in UNSUPPORTED and value not in DEFAULT_SCOPE:
+            raise bad_request(f'Invalid query parameter: "{name}" - {UNSUPPORTED[name]}')
         if name in REPEATABLE or name in repeatable:
             repeated[name] = (*repeated.get(name, ()), value)
-        elif name in values:
-            raise bad_request(f'Query parameter "{name[:64]}" is given twice')
+        elif name in ONCE and name in values:
+            raise bad_request(f'Query parameter "{name}" is given twice')
         values.setdefault(name, value)
     return Query(values, repeated)
+
+
+def refuse_scope_headers(headers: Mapping[str, str]) -> None:
+    """HttpError 400 when a header asks for a namespace or partition: an answer from another one would be a wrong one."""
+    for name, text in UNSUPPORTED_HEADERS.items():
+        if headers.get(name, "") not in DEFAULT_SCOPE:
+            raise bad_request(f'Invalid header: "{name}" - {text}')
 
 
 def parse_token(query: Query, headers: Mapping[str, str]) -> str:

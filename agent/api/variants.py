@@ -55,7 +55,7 @@ def wanted_of(query: Query, shape: str) -> Wanted:
     if text.strip():
         _filter(text, shape)
     return Wanted(
-        shape, query.flag("passing"), query.all("tag"), tuple(sorted(query.node_meta().items())), text.strip()
+        shape, query.truth("passing"), query.all("tag"), tuple(sorted(query.node_meta().items())), text.strip()
     )
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from chowk.agent.api.openapi import plain_path
 from chowk.agent.api.openapi_operations import OPERATIONS
-from chowk.agent.api.openapi_parameters import EVERYWHERE, NUMBER, PARAMETERS
-from chowk.agent.api.query import REPEATABLE
+from chowk.agent.api.openapi_parameters import EVERYWHERE, FLAG, NUMBER, PARAMETERS, TEXT
+from chowk.agent.api.query import ONCE, REPEATABLE, UNSUPPORTED
 from chowk.agent.api.routes import ROUTES
 from support.agent_api import Syncs
 from support.http_api import Answer, Api, with_registry
@@ -63,6 +63,11 @@ async def ask(api: Api, method: str, target: str, data: bytes | None = None) -> 
     return answer
 
 
+def said(answer: Answer) -> tuple[str | None, str]:
+    """What two answers to the same question have in common: how it was read, and why it was refused."""
+    return answer.headers.get("X-Consul-Effective-Consistency"), answer.text if answer.status >= 400 else ""
+
+
 def with_agent(path: Path, body: Any) -> None:
     async def run(api: Api) -> None:
         api.context.syncer = Syncs()
@@ -88,14 +93,68 @@ def test_no_bad_parameter_of_any_route_brings_a_fault(tmp_path: Path, group: int
     with_agent(tmp_path, body)
 
 
-def test_what_is_given_twice_is_refused_on_every_route_unless_it_may_repeat(tmp_path: Path) -> None:
+def test_what_is_given_twice_counts_once_on_every_route_and_who_calls_whom_is_not_guessed(tmp_path: Path) -> None:
     async def body(api: Api) -> None:
         for operation in OPERATION_NAMES:
             method, path = path_of(operation)
             for name in (*OPERATIONS[operation].query, *EVERYWHERE):
-                if name not in REPEATABLE and name not in MANY[operation]:
-                    answer = await ask(api, method, f"{path}?{name}=1&{name}=2")
-                    assert (answer.status, f'"{name}" is given twice' in answer.text) == (400, True), operation
+                if name in REPEATABLE or name in MANY[operation]:
+                    continue
+                wait = "&wait=1ms" if name in ("index", "hash") else ""
+                twice = await ask(api, method, f"{path}?{name}=1&{name}=2{wait}")
+                if name in ONCE:
+                    assert (twice.status, twice.text) == (400, f'Query parameter "{name}" is given twice'), operation
+                else:
+                    once = await ask(api, method, f"{path}?{name}=1{wait}")
+                    assert (twice.status, said(twice)) == (once.status, said(once)), (operation, name)
+
+    with_agent(tmp_path, body)
+
+
+MEANS_SOMETHING_EMPTY = {"tag", "node-meta", "cas", "flags", "acquire", "release", "enable", "by"}
+"""A tag or a pair without a value is no instance's; the others are refused by name, rather than passed over."""
+
+
+def test_a_parameter_without_a_value_is_as_if_it_were_not_there_on_every_route(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        for operation in OPERATION_NAMES:
+            method, path = path_of(operation)
+            plain = await ask(api, method, path)
+            for name in (*OPERATIONS[operation].query, *EVERYWHERE, *UNSUPPORTED):
+                if PARAMETERS.get(name, (TEXT,))[0] is not FLAG and name not in MEANS_SOMETHING_EMPTY:
+                    empty = await ask(api, method, f"{path}?{name}=")
+                    assert (empty.status, said(empty)) == (plain.status, said(plain)), (operation, name)
+
+    with_agent(tmp_path, body)
+
+
+def test_an_empty_value_that_would_change_what_a_write_does_is_refused(tmp_path: Path) -> None:
+    async def body(api: Api) -> None:
+        for operation, parameters in (
+            ("PUT /v1/kv/a", "cas= flags= acquire= release="),
+            ("DELETE /v1/kv/a", "cas="),
+            ("PUT /v1/agent/maintenance", "enable="),
+            ("PUT /v1/config", "cas="),
+            ("DELETE /v1/config/service-defaults/a", "cas="),
+            ("PUT /v1/operator/autopilot/configuration", "cas="),
+        ):
+            method, _, path = operation.partition(" ")
+            for pair in parameters.split():
+                answer = await ask(api, method, f"{path}?{pair}", b"{}" if "kv" not in path else b"v")
+                assert answer.status == 400, (operation, pair)
+        assert (await ask(api, "GET", "/v1/kv/a")).status == 404
+
+    with_agent(tmp_path, body)
+
+
+@pytest.mark.parametrize("header", ["X-Consul-Namespace", "X-Consul-Partition"])
+def test_no_route_answers_of_the_default_scope_who_asks_for_another(tmp_path: Path, header: str) -> None:
+    async def body(api: Api) -> None:
+        for operation in OPERATION_NAMES:
+            method, path = path_of(operation)
+            answer = await api.ask(method, path, headers={header: "team"})
+            assert (answer.status, "not supported" in answer.text) == (400, True), operation
+        assert (await api.ask("GET", "/v1/catalog/services", headers={header: "default"})).status == 200
 
     with_agent(tmp_path, body)
 

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 
 from chowk.agent.api.errors import HttpError
-from chowk.agent.api.query import PARAMETERS_MAX, WAIT_MAX_S, Query, parse, parse_token, read_options
+from chowk.agent.api.query import (
+    ONCE,
+    PARAMETERS_MAX,
+    UNSUPPORTED,
+    WAIT_MAX_S,
+    Query,
+    parse,
+    parse_token,
+    read_options,
+    refuse_scope_headers,
+)
 from chowk.agent.config.model import HttpConfig
 from chowk.core.requests import CONSISTENT, DEFAULT, STALE
 
@@ -38,12 +48,12 @@ def test_wait_is_a_duration_with_a_cap(text: str, seconds: float) -> None:
     assert read_options(query(("index", "5"), ("wait", text)), "").max_wait_s == seconds
 
 
-@pytest.mark.parametrize("text", ["-1", "x", "1.5", "", "１", "99999999999999999999", "0x10", " 5"])
+@pytest.mark.parametrize("text", ["-1", "x", "1.5", "１", "99999999999999999999", "0x10", " 5"])
 def test_an_index_that_is_no_number_is_refused_in_consuls_words(text: str) -> None:
     assert refusal(("index", text)) == "Invalid index"
 
 
-@pytest.mark.parametrize("text", ["10", "x", "-5s", "", "10s10", "1e3s", "infs"])
+@pytest.mark.parametrize("text", ["10", "x", "-5s", "10s10", "1e3s", "infs"])
 def test_a_wait_that_is_no_duration_is_refused_in_consuls_words(text: str) -> None:
     assert refusal(("wait", text)) == "Invalid wait time"
 
@@ -53,7 +63,9 @@ def test_a_wait_that_is_no_duration_is_refused_in_consuls_words(text: str) -> No
     [
         ([("stale", "")], STALE),
         ([("stale", "true")], STALE),
+        ([("stale", "yes")], STALE),
         ([("stale", "false")], DEFAULT),
+        ([("max_stale", "")], DEFAULT),
         ([("consistent", "")], CONSISTENT),
         ([("leader", "")], DEFAULT),
         ([("max_stale", "5s")], STALE),
@@ -81,18 +93,68 @@ def test_clashing_consistency_is_refused_in_consuls_words(first: str, second: st
 
 def test_what_is_not_supported_is_named() -> None:
     assert refusal(("ns", "a")) == 'Invalid query parameter: "ns" - namespaces are not supported'
-    assert refusal(("partition", "")) == 'Invalid query parameter: "partition" - admin partitions are not supported'
+    assert refusal(("partition", "b")) == 'Invalid query parameter: "partition" - admin partitions are not supported'
+    assert refusal(("peer", "c")) == 'Invalid query parameter: "peer" - cluster peering is not supported'
 
 
-def test_a_single_valued_parameter_given_twice_is_refused_and_tags_may_repeat() -> None:
-    assert refusal(("index", "1"), ("index", "2")) == 'Query parameter "index" is given twice'
+@pytest.mark.parametrize("name", UNSUPPORTED)
+@pytest.mark.parametrize("value", ["", "default"])
+def test_the_default_scope_is_where_everything_is(name: str, value: str) -> None:
+    assert read_options(query((name, value)), "") == read_options(query(), "")
+    assert "not supported" in refusal((name, value), (name, "a"))
+
+
+@pytest.mark.parametrize("header", ["X-Consul-Namespace", "X-Consul-Partition"])
+def test_a_header_that_asks_for_another_scope_is_refused(header: str) -> None:
+    refuse_scope_headers({header: "default"})
+    refuse_scope_headers({header: ""})
+    with pytest.raises(HttpError, match="are not supported") as caught:
+        refuse_scope_headers({header: "team"})
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("name", ["index", "wait", "max_stale", "dc", "near"])
+def test_a_parameter_without_a_value_is_none(name: str) -> None:
+    assert read_options(query((name, "")), "") == read_options(query(), "")
+
+
+def test_a_cas_without_a_value_is_no_wish_to_write_whatever_is_there() -> None:
+    assert (query().cas("no"), query(("cas", "7")).cas("no")) == (None, 7)
+    with pytest.raises(HttpError, match="no"):
+        query(("cas", "")).cas("no")
+
+
+def test_of_a_parameter_given_twice_the_first_counts_and_tags_are_lists() -> None:
+    assert read_options(query(("index", "1"), ("index", "2"), ("dc", "a"), ("dc", "b")), "").min_index == 1
+    assert read_options(query(("dc", "a"), ("dc", "b")), "").datacenter == "a"
+    assert parse_token(query(("token", "t"), ("token", "u")), {}) == "t"
+    assert read_options(query(("index", "1"), ("index", "x")), "").min_index == 1
     found = query(("tag", "a"), ("tag", "b"), ("node-meta", "k:v:w"), ("node-meta", "x"))
     assert found.all("tag") == ("a", "b")
     assert found.node_meta() == {"k": "v:w", "x": ""}
 
 
-def test_a_flag_that_is_neither_true_nor_false_is_refused() -> None:
-    assert "not true or false" in refusal(("stale", "perhaps"))
+@pytest.mark.parametrize("name", sorted(ONCE))
+def test_who_may_call_whom_is_said_once(name: str) -> None:
+    assert refusal((name, "a"), (name, "b")) == f'Query parameter "{name}" is given twice'
+
+
+@pytest.mark.parametrize(
+    ("value", "there", "true"),
+    [("", True, True), ("1", True, True), ("T", True, True), ("true", True, True), ("FALSE", False, False)],
+)
+def test_a_flag_is_there_or_not_and_a_truth_is_true_or_not(value: str, there: bool, true: bool) -> None:
+    found = query(("x", value))
+    assert (found.flag("x"), found.truth("x")) == (there, true)
+    assert found.truth("x", empty=False) == (true and value != "")
+    assert not query().flag("x")
+    assert not query().truth("x")
+
+
+def test_a_truth_that_is_neither_is_refused() -> None:
+    assert query(("passing", "perhaps")).flag("passing")
+    with pytest.raises(HttpError, match=r'Invalid value for \?passing: "perhaps" is not true or false'):
+        query(("passing", "perhaps")).truth("passing")
 
 
 def test_the_number_and_length_of_parameters_are_bounded() -> None:
