@@ -6,13 +6,14 @@ A command's module holds one `command`, a `Command` or a `Group`, and imports wh
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
+
+from chowk.agent.commands import go_flags
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,24 +29,11 @@ class Failure(click.ClickException):
 
 
 class Flag(click.Option):
-    """An option that Go's habit `-http-addr=x` reaches as well as `--http-addr=x`; help shows two dashes."""
-
-    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        """Called by click for each parse."""
-        shown = self.opts, self.secondary_opts
-        self.opts, self.secondary_opts = ([*names, *_single_dashed(names)] for names in shown)
-        try:
-            super().add_to_parser(parser, ctx)
-        finally:
-            self.opts, self.secondary_opts = shown
-
-
-def _single_dashed(names: Sequence[str]) -> list[str]:
-    return [name[1:] for name in names if name.startswith("--")]
+    """An option that the command line may set, as `go_flags` says; others are set by the environment alone."""
 
 
 def flag(*names: str, **attributes: Any) -> Callable[[F], F]:
-    """`click.option`, with one dash accepted too. Defaults are shown unless `show_default=False`."""
+    """`click.option`, in Go's spellings. Defaults are shown unless `show_default=False`."""
     attributes.setdefault("show_default", attributes.get("default") not in (None, "", False, ()))
     return click.option(*names, cls=Flag, **attributes)
 
@@ -61,9 +49,12 @@ def moot(name: str, why: str, **attributes: Any) -> Callable[[F], F]:
 
 
 class Command(click.Command):
-    """A command. `error_code` is the exit code of every failure, a wrong flag included."""
+    """A command. `error_code` is the exit code of every failure, a wrong flag included. With `free_arguments`, those behind
+    the first may begin with a dash, as values of keys do.
+    """
 
     error_code = 1
+    free_arguments = False
 
     def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
         kwargs["context_settings"] = {"help_option_names": HELP_NAMES, **(kwargs.get("context_settings") or {})}
@@ -74,23 +65,24 @@ class Command(click.Command):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Parse the arguments. UsageError says what is wrong with them."""
-        given = list(args)
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.NoSuchOption as error:
-            raise self._misuse(self._unknown_flag(given, error.option_name), info_name, parent) from None
-        except click.BadParameter as error:
-            swallowed = _swallowed(given, error.param)
-            text = self._unknown_flag(given, swallowed) if swallowed else error.format_message()
+            name = error.option_name
+            text = f"no such flag: {name}{_nearest(name.lstrip('-'), go_flags.names_of(self.params, Flag), '-')}"
             raise self._misuse(text, info_name, parent) from None
         except click.UsageError as error:
             raise self._misuse(error.format_message(), info_name, parent) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Called by click; knows Go's `-flag=true` and `-flag=false` of a switch too."""
-        args, refused = _without_values(args, self.params)
-        rest = super().parse_args(ctx, args)
-        for name in refused:
+        """Called by click; see `go_flags`. What a shell wants completed is left as it is."""
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        options = go_flags.names_of(self.params, Flag)
+        interspersed, free = self.allow_interspersed_args, self.free_arguments
+        line = go_flags.read_line(args, options, interspersed=interspersed, free=free)
+        rest = super().parse_args(ctx, line.words())
+        for name in line.refused:
             ctx.params[name] = False
         return rest
 
@@ -115,58 +107,10 @@ class Command(click.Command):
         path = f"{parent.command_path} {info_name}" if parent is not None else info_name
         return Failure(f"{text}\nTry `{path} -help`.", self.error_code)
 
-    def _unknown_flag(self, args: Sequence[str], found: str) -> str:
-        known = {
-            name.lstrip("-")
-            for param in self.params
-            if isinstance(param, click.Option)
-            for name in (*param.opts, *param.secondary_opts)
-        }
-        written = [arg.split("=", 1)[0] for arg in args if arg.startswith("-") and len(arg) > 1]
-        name = next((arg for arg in written if arg.lstrip("-") not in {*known, "h", "help"}), found)
-        return f"no such flag: {name}{_nearest(name.lstrip('-'), known, '-')}"
-
-
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
-
-
-def _without_values(args: list[str], params: Sequence[click.Parameter]) -> tuple[list[str], set[str]]:
-    """`-dev=true` as `-dev`, and without the switches that are false at last, whose parameters are named."""
-    switches = {
-        spelling: param.name
-        for param in params
-        if isinstance(param, click.Option) and param.is_flag and param.expose_value and param.name
-        for name in param.opts
-        for spelling in (name, *_single_dashed([name]))
-    }
-    kept: list[str] = []
-    refused: set[str] = set()
-    for position, arg in enumerate(args):
-        if arg == "--":
-            return [*kept, *args[position:]], refused
-        spelling, equals, value = arg.partition("=")
-        name = switches.get(spelling)
-        if name is None or (equals and value not in _TRUE | _FALSE):
-            kept.append(arg)
-        elif equals and value in _FALSE:
-            kept = [one for one in kept if switches.get(one) != name]
-            refused.add(name)
-        else:
-            kept.append(spelling)
-            refused.discard(name)
-    return kept, refused
-
-
-def _swallowed(args: Sequence[str], param: click.Parameter | None) -> str:
-    """The argument that was meant as a flag and taken for a one-letter flag with its value: `-nonsense` for `-n onsense`."""
-    letters = [name for name in (param.opts if param is not None else ()) if len(name) == 2]
-    return next((arg for arg in args for name in letters if arg.startswith(name) and arg[2:3].isalpha()), "")
-
 
 def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f" (did you mean {prefix}{near[0]}?)" if near else ""
+    found = go_flags.near(name, known)
+    return f" (did you mean {' or '.join(prefix + each for each in found)}?)" if found else ""
 
 
 def command(

@@ -12,7 +12,7 @@ import click
 
 from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient
-from chowk.agent.commands.command import Failure, Group, flag
+from chowk.agent.commands.command import Command, Failure, Group, flag
 from chowk.agent.commands.kv_client import (
     Pair,
     decode_base64,
@@ -65,8 +65,15 @@ def get(api: ApiClient, key: str, as_base64: bool, detailed: bool, keys: bool, r
             _show(pair.key.encode() + b":" + value if recurse else value)
 
 
+class PutCommand(Command):
+    """A value may be any text: a negative number, a certificate."""
+
+    free_arguments = True
+
+
 @command.command(
     "put",
+    cls=PutCommand,
     examples="""
     chowk kv put redis/config/connections 5
     chowk kv put redis/config @config.json

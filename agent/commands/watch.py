@@ -14,12 +14,15 @@ from chowk.agent.commands.api_flags import api_flags
 from chowk.agent.commands.client import ApiClient, ApiError, path_of
 from chowk.agent.commands.command import Command, Failure, flag
 from chowk.agent.commands.command import command as make_command
+from chowk.agent.commands.go_flags import FALSE, TRUE
 from chowk.agent.commands.output import show_json
 
 if TYPE_CHECKING:
     from chowk.agent.config.model import WatchDefinition
     from chowk.agent.watches.plan import Answer, Ask, WatchFailed
 
+TRUTH: Final = click.Choice(sorted(TRUE | FALSE))
+"""A value, not a switch, as in Consul: `-passingonly true`."""
 PASSING_STATUSES: Final = frozenset({0, 429, 500, 502, 503, 504})
 """No answer, or one that may be another soon: asked again, also where the value is shown once only."""
 
@@ -52,7 +55,7 @@ class WatchCommand(Command):
 @flag("--prefix", default="", metavar="PREFIX", help="Of a keyprefix watch.")
 @flag("--service", default="", metavar="NAME", help="Of service, checks and connect_leaf; the ID of an agent_service.")
 @flag("--tag", multiple=True, metavar="TAG", help="Of a service watch: only instances with this tag; may be repeated.")
-@flag("--passingonly", type=bool, default=False, metavar="BOOL", help="Of a service watch: only healthy instances.")
+@flag("--passingonly", type=TRUTH, default="false", metavar="BOOL", help="Of a service watch: only healthy instances.")
 @flag("--state", default="", metavar="STATE", help="Of a checks watch: any, passing, warning or critical.")
 @flag("--name", default="", metavar="NAME", help="Of an event watch.")
 @flag("--filter", "expression", default="", metavar="EXPRESSION", help="An expression over what is listed.")
@@ -66,7 +69,7 @@ def command(
     prefix: str,
     service: str,
     tag: tuple[str, ...],
-    passingonly: bool,
+    passingonly: str,
     state: str,
     name: str,
     expression: str,
@@ -80,12 +83,13 @@ def command(
     from chowk.agent.config.watch_rules import parameter_problem
     from chowk.agent.watches.handlers import shell as user_shell
 
+    passing_only = passingonly in TRUE
     parameters: dict[str, Any] = {"key": key, "prefix": prefix, "state": state, "name": name, "filter": expression}
     parameters["service_id" if kind == "agent_service" else "service"] = service
-    problem = parameter_problem(kind, {**parameters, "tag": tag, "passingonly": passingonly})
+    problem = parameter_problem(kind, {**parameters, "tag": tag, "passingonly": passing_only})
     if problem:
         raise click.UsageError(problem.replace("service_id", "service"))
-    definition = WatchDefinition(type=kind, tags=tag, passing_only=passingonly, **parameters)
+    definition = WatchDefinition(type=kind, tags=tag, passing_only=passing_only, **parameters)
     arguments = (user_shell(), "-c", " ".join(child)) if child and shell else child
     try:
         api.get(path_of("agent", "self"))

@@ -10,7 +10,8 @@ import click
 import pytest
 
 from chowk import __version__
-from chowk.agent.commands.command import Command, Group
+from chowk.agent.commands import go_flags
+from chowk.agent.commands.command import Command, Flag, Group
 from chowk.cli import COMMANDS, root, run
 
 WRITTEN_ELSEWHERE = {"agent", "demo"}
@@ -71,17 +72,92 @@ def test_every_command_refuses_a_flag_it_does_not_know_and_names_it(run, path):
     assert f"chowk {' '.join(path)} -help" in err
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if path not in {("version",), ("keygen",)}], ids=" ".join)
-def test_every_long_flag_takes_one_dash_or_two(path):
+def parsed(path: tuple[str, ...], words: list[str]) -> dict[str, object]:
+    """What a command line sets, with what the command needs besides."""
     command = command_at(path)
-    parser = command.make_parser(click.Context(command))
-    for param in command.params:
-        for name in [name for name in param.opts if name.startswith("--")] if isinstance(param, click.Option) else []:
-            if isinstance(param, click.Option) and param.hidden:
-                continue
-            for spelling in (name, name[1:]):
-                values, _rest, _order = parser.parse_args([spelling] if param.is_flag else [f"{spelling}=x"])
-                assert param.name in values, spelling
+    given = words[0].lstrip("-").partition("=")[0]
+    needed = [
+        f"{param.opts[0]}=1"
+        for param in command.params
+        if isinstance(param, click.Option) and param.required and f"--{given}" not in param.opts
+    ]
+    arguments = ["a" for param in command.params if isinstance(param, click.Argument) for _ in range(abs(param.nargs))]
+    return command.make_context(path[-1], [*words, *needed, *arguments]).params
+
+
+def flags_of(path: tuple[str, ...]) -> list[tuple[str, click.Option]]:
+    options = [param for param in command_at(path).params if isinstance(param, Flag) and param.expose_value]
+    return [(name.lstrip("-"), option) for option in options for name in option.opts]
+
+
+@pytest.mark.parametrize("path", [*LEAVES, ("agent",)], ids=" ".join)
+def test_every_flag_with_a_value_is_read_in_each_of_gos_spellings(path):
+    for name, option in flags_of(path):
+        if option.is_flag:
+            continue
+        value = option.type.choices[0] if isinstance(option.type, click.Choice) else "1"
+        spellings = [[f"-{name}={value}"], [f"--{name}={value}"]]
+        if option.type is not click.BOOL:
+            spellings += [[f"-{name}", value], [f"--{name}", value]]
+        found = [parsed(path, words)[option.name] for words in spellings]
+        assert all(each == found[0] for each in found), (name, found)
+        assert str(found[0]) not in ("=1", "[]", ""), name
+
+
+@pytest.mark.parametrize("path", [*LEAVES, ("agent",)], ids=" ".join)
+def test_every_switch_is_read_in_each_of_gos_spellings(path):
+    for name, option in flags_of(path):
+        if not (option.is_flag or option.type is click.BOOL):
+            continue
+        for dashes in ("-", "--"):
+            for ending, wanted in (("", True), ("=true", True), ("=T", True), ("=false", False), ("=0", False)):
+                assert bool(parsed(path, [f"{dashes}{name}{ending}"])[option.name]) == wanted, (name, ending)
+        with pytest.raises(click.ClickException):
+            parsed(path, [f"-{name}=perhaps"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lock", "-nn=2", "x", "true"], "no such flag: -nn (did you mean -n?)"),
+        (["lock", "-m=2", "x", "true"], "no such flag: -m (did you mean -monitor-retry?)"),
+        (["members", "-f=x"], "no such flag: -f (did you mean -filter or -format?)"),
+        (["members", "-foo", "-detaild"], "no such flag: -foo\n"),
+        (["kv", "get", "a", "-recurs"], "no such flag: -recurs (did you mean -recurse?)"),
+        (["kv", "put", "a", "b", "-flag=3"], "no such flag: -flag (did you mean -flags?)"),
+        (["lock", "x", "-n"], ""),
+        (["event", "-name"], "flag needs an argument: -name"),
+        (["members", "-http-auth=a:b"], "no such flag: -http-auth"),
+        (["members", "-detailed=perhaps"], '-detailed is a switch, true or false, and not "perhaps"'),
+    ],
+)
+def test_a_wrong_flag_is_answered_with_what_was_meant(run, words, said):
+    code, _out, err = run(*words)
+    assert code != 0
+    assert said in err
+
+
+def test_a_value_of_a_key_may_begin_with_a_dash(run, agent):
+    agent.on("PUT", "/v1/kv/a", True)
+    assert run("kv", "put", "a", "-5")[0] == 0
+    assert agent.last.body == -5
+
+
+@pytest.mark.parametrize("value", ["-5", "-----BEGIN CERTIFICATE-----\nabc", "-x=y", "--flag"])
+def test_what_stands_behind_a_key_is_its_value_unless_it_is_a_flag(value):
+    options = go_flags.names_of(command_at(("kv", "put")).params, Flag)
+    for words in (["a", value, "-cas"], ["-cas", "a", value], ["-cas", "--", "a", value]):
+        if value == "--flag" and "--" not in words:
+            with pytest.raises(click.NoSuchOption):
+                go_flags.read_line(words, options, free=True)
+            continue
+        line = go_flags.read_line(words, options, free=True)
+        assert (line.flags, line.arguments) == (["--cas"], ["a", value])
+
+
+def test_a_childs_flags_are_its_own_and_so_is_its_double_dash():
+    line = go_flags.read_line(["-n=2", "p", "git", "-n", "--", "x"], {"n": click.Option(["-n"])}, interspersed=False)
+    assert line.words() == ["-n", "2", "--", "p", "git", "-n", "--", "x"]
 
 
 def test_a_misspelt_flag_is_answered_with_the_nearest_one(run):
@@ -104,7 +180,7 @@ def test_help_lists_every_command_without_importing_them():
     script = (
         "import sys; from chowk.cli import run; run(['-help']);"
         "loaded = [m for m in sys.modules if m.startswith('chowk.agent.')];"
-        "print([m for m in loaded if not m.endswith(('.commands', '.command'))])"
+        "print([m for m in loaded if not m.endswith(('.commands', '.command', '.go_flags'))])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
