@@ -12,7 +12,7 @@ from chowk.agent.config.check_rules import check_problems
 from chowk.agent.config.decode import Decoded, Reading, decode
 from chowk.agent.config.keys_service import CHECK, SERVICE
 from chowk.agent.config.problems import Problems
-from chowk.agent.config.service_rules import service_problems
+from chowk.agent.config.service_rules import is_served, service_problems
 from chowk.agent.config.tree import Node, from_plain
 from chowk.core.definitions import CheckDefinition, ConnectDefinition, ServiceDefinition
 from chowk.core.records.service import (
@@ -151,7 +151,7 @@ def _proxy(decoded: Decoded | None) -> ConnectProxy | None:
     )  # fmt: skip
     return ConnectProxy(
         **decoded.pick(**{name: name for name in names}),
-        upstreams=tuple(_upstream(upstream) for upstream in decoded.get("upstreams", ())),
+        upstreams=tuple(map(_upstream, filter(is_served, decoded.get("upstreams", ())))),
         mesh_gateway=MeshGateway(**_block(decoded, "mesh_gateway", "mode")),
         expose=build_expose(decoded.get("expose")),
     )

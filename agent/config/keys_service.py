@@ -143,8 +143,13 @@ UPSTREAM = Schema(
     "upstream",
     (
         Key("destination_name", Text(), "The service to reach; it must be given"),
-        Key("destination_type", Text(choices=("", "service", "prepared_query")), "What the name is of", '"service"'),
-        Key("destination_peer", Text(choices=("",)), "Peerings are not supported", '""'),
+        Key(
+            "destination_type",
+            Text(choices=("", "service", "prepared_query")),
+            "What the name is of. A prepared query in a file is a warning, and nothing listens for it",
+            '"service"',
+        ),
+        Key("destination_peer", Text(), "There are no peerings: a warning in a file, and nothing listens for it", '""'),
         Key("destination_namespace", Text(choices=("", "default")), "Only `default`", '"default"'),
         Key("destination_partition", Text(choices=("", "default")), "Only `default`", '"default"'),
         Key("datacenter", Text(), "Another datacenter", "the agent's own"),

@@ -20,6 +20,7 @@ _META_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _DNS_NAME = re.compile(r"[A-Za-z0-9-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 LOOPBACK = "127.0.0.1"
+PREPARED_QUERY = "prepared_query"
 
 
 def service_problems(decoded: Decoded, service: ServiceDefinition, problems: Problems) -> None:
@@ -135,7 +136,15 @@ def _proxy_problems(proxy: Decoded, upstreams: tuple[Upstream, ...], problems: P
     if proxy.get("mode") == "transparent":
         problems.warn(proxy.at("mode"), f"{proxy.path}.mode: transparent is not served yet; only local ports are bound")
     taken: dict[str, Position] = {}
-    for decoded, upstream in zip(proxy.get("upstreams", ()), upstreams, strict=True):
+    for decoded in proxy.get("upstreams", ()):
+        if not is_served(decoded):
+            key, what = _unserved(decoded)
+            problems.warn(
+                decoded.at(key),
+                f"{decoded.path}.{key}: {what} are not supported yet, and nothing listens for "
+                f'"{decoded.get("destination_name", "")}" on port {decoded.get("local_bind_port", 0)}',
+            )
+    for decoded, upstream in zip(filter(is_served, proxy.get("upstreams", ())), upstreams, strict=True):
         _upstream_problems(decoded, upstream, problems)
         listener = listener_of(upstream)
         if listener and listener in taken:
@@ -152,12 +161,25 @@ def _upstream_problems(decoded: Decoded, upstream: Upstream, problems: Problems)
         problems.add(decoded.position, f"{path}: destination_name is missing")
     elif upstream.destination_name == "*":
         problems.add(decoded.at("destination_name"), f"{path}.destination_name: * is no service to dial")
-    if upstream.destination_type != "service":
-        problems.add(decoded.at("destination_type"), f"{path}.destination_type: prepared queries are not supported yet")
+    key, what = _unserved(decoded)
+    if what:
+        problems.add(decoded.at(key), f"{path}.{key}: {what} are not supported yet")
     if not upstream.local_bind_port and not upstream.local_bind_socket_path:
         problems.add(decoded.position, f"{path}: local_bind_port (or local_bind_socket_path) is missing")
     if upstream.local_bind_socket_path and (upstream.local_bind_port or upstream.local_bind_address):
         problems.add(decoded.position, f"{path}: give local_bind_socket_path, or an address and port, not both")
+
+
+def is_served(upstream: Decoded) -> bool:
+    """Does a sidecar listen for it? A file may name more than there is, which then has no effect; a request is refused."""
+    return not (upstream.position.file and _unserved(upstream)[1])
+
+
+def _unserved(upstream: Decoded) -> tuple[str, str]:
+    """The key that asks for what is not there, and what that is; "" when there is none."""
+    if upstream.get("destination_type") == PREPARED_QUERY:
+        return "destination_type", "upstreams of prepared queries"
+    return "destination_peer", "upstreams of peers" if upstream.get("destination_peer") else ""
 
 
 def listener_of(upstream: Upstream) -> str:

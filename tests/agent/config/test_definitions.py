@@ -147,7 +147,6 @@ UPSTREAMS = {
     '{ destination_name = "x" }': "local_bind_port (or local_bind_socket_path) is missing",
     '{ destination_name = "*" local_bind_port = 1 }': "* is no service to dial",
     '{ destination_name = "x" local_bind_port = 1 local_bind_socket_path = "/s" }': "not both",
-    '{ destination_name = "x" local_bind_port = 1 destination_type = "prepared_query" }': "not supported yet",
     '{ destination_name = "x" local_bind_port = 1 }, { destination_name = "y" local_bind_port = 1 }': "127.0.0.1:1 is bound by another upstream, at s.hcl:",
     '{ destination_name = "x" local_bind_port = 1 config { limits { max_connections = "many" } } }': "config.limits.max_connections: found",
     '{ destination_name = "x" local_bind_port = 1 config { protocol = "htp" } }': "config.protocol: found",
@@ -183,6 +182,33 @@ def test_limits_of_meta_hold() -> None:
     assert "longer than 128" in problems_of('name = "w" meta { ' + "k" * 129 + ' = "v" }')
     assert "longer than 512" in problems_of('name = "w" meta { k = "' + "v" * 513 + '" }')
     service_of('name = "w" meta { ' + "k" * 128 + ' = "' + "v" * 512 + '" }')
+
+
+UNSERVED = {
+    'destination_type = "prepared_query"': 'destination_type: upstreams of prepared queries are not supported yet, and nothing listens for "q" on port 9',
+    'destination_peer = "c"': 'destination_peer: upstreams of peers are not supported yet, and nothing listens for "q" on port 9',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "message"), UNSERVED.items())
+def test_an_upstream_of_what_is_not_there_yet_is_a_warning_in_a_file_and_refused_in_a_request(
+    key: str, message: str
+) -> None:
+    problems = Problems()
+    upstreams = (
+        f'{{ destination_name = "q" local_bind_port = 9 {key} }}, {{ destination_name = "b" local_bind_port = 10 }}'
+    )
+    made = service_of(f'name = "w" connect {{ sidecar_service {{ proxy {{ upstreams = [{upstreams}] }} }} }}', problems)
+    assert len(problems) == 0
+    assert message in problems.warnings[0]
+    assert made.connect
+    assert made.connect.sidecar_service
+    assert made.connect.sidecar_service.proxy
+    assert [upstream.destination_name for upstream in made.connect.sidecar_service.proxy.upstreams] == ["b"]
+    name, _, value = key.partition(" = ")
+    upstream = {"DestinationName": "q", "LocalBindPort": 9, name: value.strip('"')}
+    with pytest.raises(ConfigError, match="are not supported yet"):
+        decode_service({"Name": "w", "Connect": {"SidecarService": {"Proxy": {"Upstreams": [upstream]}}}})
 
 
 def test_a_name_that_dns_cannot_find_is_a_warning() -> None:
