@@ -7,8 +7,8 @@ from typing import Any
 from chowk.agent.config.cluster_rules import (
     autopilot_of,
     gossip_of,
-    insecure_problem,
     raft_of,
+    sealing_problems,
     server_of,
     timing_of,
 )
@@ -64,8 +64,7 @@ def assemble(whole: Decoded, reading: Reading, host: Host, *, dev: bool, fragmen
     bind, advertise = bind_of(whole, host, problems)
     ports = ports_of(whole, problems, dev=dev)
     gossip = gossip_of(whole, ports, host, problems)
-    for address in (bind, gossip.bind_addr):
-        insecure_problem(whole, address, gossip, problems)
+    sealing_problems(whole, (bind, gossip.bind_addr), gossip, problems, fragments=fragments)
     dns = _dns(whole, problems)
     services, checks = _definitions(whole, reading)
     return AgentConfig(

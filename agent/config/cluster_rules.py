@@ -20,6 +20,7 @@ from chowk.core.server_options import Autopilot, RaftTuning
 
 _PROVIDER: Final = re.compile(r"(?:^|\s)provider\s*=\s*\"?([A-Za-z0-9_-]{1,40})")
 """`provider=aws tag_key=…`: Consul's cloud auto-join."""
+_VERIFY: Final = ("verify_incoming", "verify_incoming_rpc", "verify_outgoing", "verify_server_hostname")
 KEYRING: Final = Path("serf") / "local.keyring"
 """Where in data_dir gossip keeps its keys; once it is there it counts, and `encrypt` does not."""
 
@@ -129,23 +130,39 @@ def autopilot_of(whole: Decoded) -> Autopilot:
     )
 
 
-def insecure_problem(whole: Decoded, bind: str, gossip: GossipConfig, problems: Problems) -> None:
-    """Refuse a cluster whose traffic would pass between hosts in the clear, unless that is said in words."""
-    if (
-        not bind
-        or not gossip.enabled
-        or ip_address(bind).is_loopback
-        or whole.get("encrypt")
-        or whole.get("insecure_cluster")
-    ):
-        return
+def sealing_problems(
+    whole: Decoded, addresses: tuple[str, ...], gossip: GossipConfig, problems: Problems, *, fragments: bool
+) -> None:
+    """Refuse a cluster whose traffic would pass between hosts in the clear, unless that is said in words; and say when a
+    check of certificates was asked for that there is not."""
     data_dir = whole.get("data_dir")
-    if data_dir and (Path(data_dir) / KEYRING).exists():
+    if whole.get("encrypt") or (data_dir and (Path(data_dir) / KEYRING).exists()):
         return
-    key = "serf_lan" if bind == gossip.bind_addr else "bind_addr"
-    problems.add(
-        whole.at(key) if key in whole else Position(),
-        f"{key} {bind} is reachable from other hosts, and the cluster's traffic would not be encrypted. Either make a "
-        'key with `chowk keygen` and give the same encrypt = "…" to every agent, or say insecure_cluster = true to let '
-        "anyone who reaches these ports read and change the cluster",
-    )
+    verified = _verified(whole)
+    if verified is not None and (data_dir or not fragments):
+        position, name = verified
+        problems.warn(
+            position,
+            f"{name}: agents do not verify one another, for there is no encrypt, which makes their traffic mutual TLS here; "
+            "certificates of tls are of the HTTPS API alone",
+        )
+    for address in addresses if gossip.enabled and not whole.get("insecure_cluster") else ():
+        if address and not ip_address(address).is_loopback:
+            key = "serf_lan" if address == gossip.bind_addr else "bind_addr"
+            problems.add(
+                whole.at(key) if key in whole else Position(),
+                f"{key} {address} is reachable from other hosts, and the cluster's traffic would not be encrypted. Either "
+                'make a key with `chowk keygen` and give the same encrypt = "…" to every agent, or say '
+                "insecure_cluster = true to let anyone who reaches these ports read and change the cluster",
+            )
+
+
+def _verified(whole: Decoded) -> tuple[Position, str] | None:
+    """The first key that asks agents to verify one another: where it is, and its name."""
+    tls: Decoded | None = whole.get("tls")
+    blocks = [whole, *(tls.get(name) for name in ("defaults", "internal_rpc") if tls is not None)]
+    for block in blocks:
+        for name in _VERIFY:
+            if block is not None and block.get(name):
+                return block.at(name), name if block is whole else f"{block.path}.{name}"
+    return None

@@ -104,7 +104,7 @@ class Syslog:
 
     def __init__(self, facility: str, *, address: str = SYSLOG_SOCKET) -> None:
         if not Path(address).is_socket():
-            raise OSError(errno.ENOENT, f"there is no system log at {address}")
+            raise OSError(errno.ENOENT, f"there is no system log at {address}; start one, or leave syslog out")
         self._handler = _Handler(address=address, facility=_Handler.facility_names[facility.lower()])
         self._handler.ident = f"chowk[{os.getpid()}]: "
         self._handler.append_nul = False

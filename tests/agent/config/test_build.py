@@ -375,6 +375,24 @@ def test_traffic_leaves_the_host_encrypted_or_because_somebody_said_so(tmp_path:
         build([], [], {"dev": True, "bind_addr": "10.1.2.3"}, host=HOST)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("verify_incoming = true", "verify_incoming"),
+        ("verify_server_hostname = true", "verify_server_hostname"),
+        ("tls { defaults { verify_outgoing = true } }", "tls.defaults.verify_outgoing"),
+        ("tls { internal_rpc { verify_incoming = true } }", "tls.internal_rpc.verify_incoming"),
+    ],
+)
+def test_agents_that_were_to_verify_one_another_and_do_not_are_told(tmp_path: Path, text: str, name: str) -> None:
+    def told(more: str) -> list[str]:
+        return [each for each in built(tmp_path, text + "\n" + more).warnings if "do not verify one another" in each]
+
+    assert [each.split(": ")[1] for each in told("")] == [name]
+    assert [each.split(": ")[1] for each in told('bind_addr = "10.1.2.3" insecure_cluster = true')] == [name]
+    assert told('encrypt = "MDEyMzQ1Njc4OWFiY2RlZg=="') == []
+
+
 def test_gossip_may_listen_elsewhere_but_not_in_the_clear(tmp_path: Path) -> None:
     serf = 'serf_lan = "10.1.2.3" '
     found = built(tmp_path, serf + f'encrypt = "{KEY}"')
