@@ -27,3 +27,18 @@ def test_no_command_that_is_there_is_told_to_be_missing() -> None:
     missing = re.findall(r"`([a-z]+)`", section("Command line").partition("**Not yet**")[2])
     assert missing
     assert [name for name in missing if name in COMMANDS] == []
+
+
+def test_each_metric_that_is_told_is_one_that_the_agent_makes() -> None:
+    """Names are put together of their parts: the last one stands in the source as it is."""
+    root = Path(__file__).resolve().parents[2]
+    source = "\n".join(path.read_text() for room in ("agent", "connect") for path in root.joinpath(room).rglob("*.py"))
+    told = set(re.findall(r"`chowk_([a-z_]+)`", section("Metrics")))
+    assert len(told) > 15
+    assert [name for name in told if not _is_made(name, source)] == []
+
+
+def _is_made(name: str, source: str) -> bool:
+    whole = name.removesuffix("_total").removesuffix("_seconds")
+    last = re.sub(r"^(agent_loop|server_loop|gossip|mesh|dns)_", "", whole)
+    return any(re.search(rf'["_}}]{each}(_total|_seconds)?"', source) for each in (f"chowk_{whole}", whole, last))
