@@ -6,7 +6,7 @@ import re
 from math import isfinite
 
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 
 
 def parse_duration(text: str) -> float:
@@ -17,9 +17,7 @@ def parse_duration(text: str) -> float:
     if body == "0":
         return 0.0
     seconds, position = 0.0, 0
-    for part in _PART.finditer(body):
-        if part.start() != position:
-            break
+    while part := _PART.match(body, position):  # no search: it would try each digit of a long number as a beginning
         seconds += float(part[1]) * _UNITS_S[part[2]]
         position = part.end()
     if not body or position != len(body) or not isfinite(seconds):

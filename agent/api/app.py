@@ -31,6 +31,9 @@ FRAMING: Final = frozenset({"content-type", "content-length", "content-encoding"
 ANY_PART: Final = re.compile(r"\{(\w+):\.([*+])\}")
 """A part of a path that takes any name: any character is in it, a line's end too."""
 
+PATH_SHOWN: Final = 256
+"""Characters of a path that the log shows."""
+
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -106,7 +109,9 @@ async def _edge(request: web.Request, handler: AiohttpHandler) -> web.StreamResp
     except (web.HTTPException, asyncio.CancelledError, ConnectionError):
         raise
     except Exception as error:  # the outer edge: a bug of ours ends one request, not the connection's neighbours
-        log.error("request failed", method=request.method, path=request.path, error=str(error), exc_info=error)
+        log.error(
+            "request failed", method=request.method, path=request.path[:PATH_SHOWN], error=str(error), exc_info=error
+        )
         return _text(500, errors.INTERNAL)
 
 

@@ -47,7 +47,10 @@ async def resolve(address: Address) -> list[Address]:
         return [address]
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:  # an empty label, or one of more than 63 characters: no resolver is asked
+            raise OSError("it is no name of a host") from None
     return list(dict.fromkeys((str(entry[4][0]), port) for entry in found))[:RESOLVED_MAX]
 
 

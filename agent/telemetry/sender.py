@@ -52,7 +52,7 @@ class StatsdSender:
             try:
                 await self.send()
                 self._fault = ""
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # the latter of a name that no resolver can be asked
                 if str(error) != self._fault:
                     log.warning("metrics cannot be sent", to="{}:{}".format(*self._address), error=str(error))
                 self._fault = str(error)

@@ -87,6 +87,9 @@ def keep_alive(sock: socket.socket) -> None:
 
 async def dial_tcp(link: AnyLink, address: str, port: int) -> AnyLink:
     """`link`, connected. OSError."""
-    transport, _ = await asyncio.get_running_loop().create_connection(lambda: link, address, port)
+    try:
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: link, address, port)
+    except UnicodeError:  # a name with an empty label, or one of more than 63 characters
+        raise OSError(f'"{address[:64]}" is no name of a host') from None
     keep_alive(transport.get_extra_info("socket"))
     return link

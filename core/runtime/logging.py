@@ -48,7 +48,13 @@ def configure(level: str, *, json: bool, process: str, stream: TextIO | None = N
         raise ValueError(f'unknown log level "{level}": use one of trace, debug, info, warn, error')
     out = _Output(stream)
     renderer: structlog.typing.Processor
-    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=out.isatty())
+    # Plain tracebacks: where rich is installed, structlog's own would write every local variable, keys and tokens too.
+    plain = structlog.dev.plain_traceback
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if json
+        else structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)
+    )
 
     def name_process(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event.setdefault("process", process)

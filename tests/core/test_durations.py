@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,14 @@ def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "10", "s", "1x", "1s 2s", "ten", "1h-2m", "--1s", "1" * 400 + "h"])
+def test_a_long_text_that_is_none_takes_no_longer_than_to_read_it() -> None:
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match="invalid duration"):
+        parse_duration("9" * 100_000)
+    assert time.perf_counter() - began < 1.0  # with a search from each digit: minutes
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "٣s", "1x", "1s 2s", "ten", "1h-2m", "--1s", "1" * 400 + "h"])
 def test_what_is_no_duration_is_refused_and_named(text: str) -> None:
     with pytest.raises(ValueError, match="invalid duration"):
         parse_duration(text)

@@ -32,6 +32,22 @@ def test_a_log_whose_reader_has_gone_ends_nobodys_work() -> None:
         broken.close()
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_traceback_shows_where_and_never_what_variables_held(as_json: bool) -> None:
+    def fail() -> None:
+        key = "".join(("s3", "cr3t"))
+        raise ValueError(len(key))
+
+    out = io.StringIO()
+    logging.configure("info", json=as_json, process="agent", stream=out)
+    try:
+        fail()
+    except ValueError as error:
+        structlog.get_logger("x").error("failed", exc_info=error)
+    assert "in fail" in out.getvalue()
+    assert "s3cr3t" not in out.getvalue()
+
+
 def test_a_closed_stream_ends_nobodys_work() -> None:
     closed = io.StringIO()
     logging.configure("info", json=False, process="agent", stream=closed)

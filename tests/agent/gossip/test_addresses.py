@@ -42,3 +42,9 @@ def test_a_name_becomes_all_its_addresses_in_figures() -> None:
     assert set(found) <= {("127.0.0.1", 5), ("::1", 5)}
     with pytest.raises(OSError, match=r"."):
         asyncio.run(resolve(("no-such-host.invalid", 5)))
+
+
+@pytest.mark.parametrize("host", ["..", "a..b", "x" * 64, "a." + "x" * 3000])
+def test_what_no_resolver_can_be_asked_is_a_name_without_an_address(host: str) -> None:
+    with pytest.raises(OSError, match="no name of a host"):
+        asyncio.run(resolve((host, 8301)))

@@ -210,7 +210,7 @@ def test_a_stopped_command_is_asked_by_sigterm_first(tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     async def body(api: Api) -> None:
-        line = f"trap 'echo asked >> {out}; exit 0' TERM; echo up >> {out}; sleep 600 & wait"
+        line = f"trap 'echo asked >> {out}; exit 0' TERM; sleep 600 & echo up >> {out}; wait"
         watches = Watches([script(line)], at(api), SystemClock())
         await watches.start()
         await until(lambda: out.exists())
