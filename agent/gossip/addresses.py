@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from ipaddress import ip_address
 from typing import Final
@@ -50,7 +51,7 @@ async def resolve(address: Address) -> list[Address]:
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError:  # an empty label, or one of more than 63 characters: no resolver is asked
-            raise OSError("it is no name of a host") from None
+            raise OSError(errno.EINVAL, "it is no name of a host") from None
     return list(dict.fromkeys((str(entry[4][0]), port) for entry in found))[:RESOLVED_MAX]
 
 
