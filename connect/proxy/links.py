@@ -96,7 +96,7 @@ class TlsLink(Link):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ssl: ssl.SSLObject | None = None
-        self._begin: Callable[[], ssl.SSLObject]
+        self._begin: Callable[[], ssl.SSLObject] | None = None
         self._handshaking = True
         self._step_waits = self._mesh_ended = False
 
@@ -239,6 +239,7 @@ class TlsLink(Link):
         if not self._handshaking:
             return
         self._handshaking = False
+        self._begin = None
         self._flush()
         self.close()
         self._on_failed(self, reason)
@@ -253,8 +254,10 @@ class TlsLink(Link):
         if not self._handshaking:
             return
         try:
-            self._ssl = self._ssl or self._begin()  # with a session that is a fifth of the whole work, so a step's too
-            self._ssl.do_handshake()
+            tls = self._ssl
+            if tls is None:
+                tls = self._ssl = self._begun()  # with a session that is a fifth of the whole work, so a step's too
+            tls.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
             self.resume_reading()
@@ -266,6 +269,12 @@ class TlsLink(Link):
         self._flush()
         self.pause_reading()
         self._on_secured(self)
+
+    def _begun(self) -> ssl.SSLObject:
+        begin, self._begin = self._begin, None  # it refers to this link
+        if begin is None:
+            raise RuntimeError("a handshake takes steps after its start")
+        return begin()
 
     def _ended(self) -> None:
         if not self._mesh_ended and self.pipe is not None:
@@ -339,6 +348,9 @@ class Pipe:
         if self.tls.lost and self.plain.lost and not self._over:
             self._over = True
             self._on_end(self)
+            self.tls.pipe = self.plain.pipe = (
+                None  # what refers to each other waits for the collector, with all its buffers
+            )
 
     def _close_if_done(self) -> None:
         if self.plain_done and self.tls.drained:

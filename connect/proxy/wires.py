@@ -63,10 +63,11 @@ class PlainWire(PlainLink):
         """Called by the loop, once."""
         last = self._last_words() if exc is not None and self.dialled and self.end is not None else b""
         super().connection_lost(exc)
+        if last and self.end is not None:
+            self.end.received(last)
         if self.end is not None:
-            if last:
-                self.end.received(last)
-            self.end.lost()
+            end, self.end = self.end, None  # what refers to each other waits for the collector, with all its buffers
+            end.lost()
 
     def _last_words(self) -> bytes:
         """What the peer said before it went, when writing has failed before that could be read: many applications answer a
@@ -169,7 +170,8 @@ class TlsWire(TlsLink):
         """Called by the loop, once."""
         super().connection_lost(exc)
         if self.end is not None:
-            self.end.lost()
+            end, self.end = self.end, None  # see PlainWire
+            end.lost()
 
     def pause_writing(self) -> None:
         """Called by the loop."""
