@@ -16,6 +16,7 @@ import re2
 
 from chowk.core import codec
 from chowk.core.errors import InvalidRequest
+from chowk.core.filter.evaluate import compile_regex
 
 EVENTS_MAX: Final = 256
 """Events remembered; the oldest is forgotten first."""
@@ -49,12 +50,14 @@ def new_event(name: str, payload: bytes, node: str = "", service: str = "", tag:
     """An event with an id of its own. InvalidRequest when it makes no sense."""
     if not 0 < len(name.encode()) <= NAME_BYTES_MAX:
         raise InvalidRequest(f"an event's name has 1 to {NAME_BYTES_MAX} bytes")
+    if not name.isprintable():
+        raise InvalidRequest("an event's name has characters that cannot be printed")
     if tag and not service:
         raise InvalidRequest("Cannot provide tag filter without service filter")
     for what, pattern in (("node", node), ("service", service), ("tag", tag)):
         try:
-            re2.compile(pattern)
-        except re2.error as error:
+            compile_regex(pattern)
+        except ValueError as error:
             raise InvalidRequest(f"Invalid {what} filter: {error}") from None
     return ClusterEvent(
         id=str(uuid.uuid4()), name=name, payload=payload, node_filter=node, service_filter=service, tag_filter=tag
@@ -71,11 +74,8 @@ def decode_event(name: str, data: bytes, time: int) -> ClusterEvent:
     """What another agent fired. ValueError when it is none; filters that are no expressions are refused with it."""
     wire = codec.unpack(data, _Wire)
     node, service, tag = wire.node_filter, wire.service_filter, wire.tag_filter
-    try:
-        for pattern in (node, service, tag):
-            re2.compile(pattern)
-    except re2.error as error:
-        raise ValueError(str(error)) from None
+    for pattern in (node, service, tag):
+        compile_regex(pattern)
     return ClusterEvent(
         id=str(uuid.UUID(bytes=wire.id)),
         name=name,

@@ -106,13 +106,20 @@ def _options() -> Any:
     return options
 
 
+def compile_regex(pattern: str) -> Any:
+    """RE2's expression of a pattern, within REGEX_BYTES_MAX. ValueError says what is wrong; RE2 itself logs nothing."""
+    try:
+        return re2.compile(pattern, _options())
+    except (re2.error, UnicodeError) as error:
+        text = error.args[0] if error.args else error
+        raise ValueError(text.decode(errors="replace") if isinstance(text, bytes) else str(text)) from None
+
+
 def _compile(pattern: str, selector: Selector) -> Any:
     if len(pattern) > REGEX_CHARACTERS_MAX:
         reason = f"the regular expression is longer than {REGEX_CHARACTERS_MAX} characters"
         raise FilterError(reason, selector.position)
     try:
-        return re2.compile(pattern, _options())
-    except (re2.error, UnicodeError) as error:
-        text = error.args[0] if error.args else error
-        reason = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-        raise FilterError(f"not a regular expression: {reason}", selector.position) from None
+        return compile_regex(pattern)
+    except ValueError as error:
+        raise FilterError(f"not a regular expression: {error}", selector.position) from None

@@ -1,4 +1,4 @@
-"""Text to expression, by recursive descent. Bounded: CHARACTERS_MAX of text, DEPTH_MAX of nesting, TERMS_MAX of matches.
+"""Text to expression, by recursive descent. Bounded: CHARACTERS_MAX of text, DEPTH_MAX of nesting, TERMS_MAX of comparisons.
 
 or     := and ("or" and)*
 and    := unary ("and" unary)*
@@ -18,6 +18,7 @@ from typing import Final
 from chowk.core.filter.syntax import (
     CHARACTERS_MAX,
     DEPTH_MAX,
+    REGEXES_MAX,
     TERMS_MAX,
     And,
     Expression,
@@ -82,6 +83,7 @@ class _Parser:
         self._tokens = tokens
         self._next = 0
         self._terms = 0
+        self._regexes = 0
 
     def disjunction(self, depth: int) -> Expression:
         """or := and ("or" and)*"""
@@ -156,6 +158,9 @@ class _Parser:
             ("matches", Operator.MATCHES, Operator.NOT_MATCHES),
         ):
             if self._take_word(word):
+                self._regexes += plain is Operator.MATCHES
+                if self._regexes > REGEXES_MAX:
+                    raise FilterError(f"more than {REGEXES_MAX} regular expressions", self._peek().position)
                 return Match(selector, opposite if negated else plain, self._value())
         for symbol, operator in (("==", Operator.EQUAL), ("!=", Operator.NOT_EQUAL)):
             if not negated and self._take_symbol(symbol):

@@ -10,6 +10,8 @@ CHARACTERS_MAX: Final = 4096
 DEPTH_MAX: Final = 32
 TERMS_MAX: Final = 256
 REGEX_CHARACTERS_MAX: Final = 512
+REGEXES_MAX: Final = 16
+"""Of one expression: each is tried on the text of each record, which costs as much as a hundred other comparisons."""
 
 
 class FilterError(ValueError):

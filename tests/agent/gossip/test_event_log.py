@@ -38,6 +38,8 @@ def test_what_makes_no_sense_is_not_fired() -> None:
     for wrong in (
         ("", "", "", ""),
         ("x" * 129, "", "", ""),
+        ("a\0b", "", "", ""),
+        ("a\nb", "", "", ""),
         ("x", "(", "", ""),
         ("x", "", "", "tag"),
         ("x", "", "web", "["),
@@ -86,3 +88,11 @@ def test_waiting_ends_with_an_event_of_that_name_or_with_the_time() -> None:
         await asyncio.wait_for(log.wait(log.index("a"), 0.01, "a"), 5)
 
     asyncio.run(body())
+
+
+def test_a_filter_that_is_none_is_told_in_words_and_writes_nothing_into_the_log(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"^Invalid node filter: missing \): \($"):
+        new_event("x", b"", "(")
+    assert capfd.readouterr().err == ""

@@ -99,6 +99,7 @@ def test_an_expression_keeps_what_it_describes(text: str, kept: bool) -> None:
         ("Service.ID matches `(`", "not a regular expression"),
         ("Service.ID matches `(?=a)`", "not a regular expression"),
         ("Service.ID matches `" + "a" * 513 + "`", "longer than 512"),
+        (" or ".join(["Service.ID not matches `a`"] * 17), "more than 16 regular expressions"),
         ("Service.Port == 80 or", "unexpected the end of the expression"),
         ("(Service.Port == 80", "expected ) (at character 20)"),
         ("Service.Port == 80)", 'unexpected ")"'),
