@@ -12,10 +12,9 @@ from chowk.agent.commands.command import Failure, Group, flag
 from chowk.agent.commands.command import command as make_command
 
 DAYS_MAX = 36_500
-_SERVER_WARNING = """==> WARNING: Server Certificates grants authority to become a
-    server and access all state in the cluster including root keys
-    and all ACL tokens. Do not distribute them to production hosts
-    that are not server nodes. Store them as securely as CA keys."""
+_SERVER_WARNING = """==> WARNING: who has this certificate's key can pass for an agent's
+    HTTPS API, and is told the tokens that clients send there. Give it
+    to the hosts that are named in it only."""
 
 command = Group("tls", help="Make certificates for the HTTPS API.")
 ca = Group("ca", help="Make a certificate authority.")
