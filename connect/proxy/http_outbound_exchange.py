@@ -28,7 +28,6 @@ from chowk.connect.proxy.http_faults import (
     ERROR_HEADER,
     ERROR_KEY,
     FALLEN_BACK,
-    INJECTED,
     NO_INSTANCE,
     NO_ROUTE,
     NO_WORK,
@@ -38,6 +37,7 @@ from chowk.connect.proxy.http_faults import (
     Fault,
 )
 from chowk.connect.proxy.http_hash import hash_of
+from chowk.connect.proxy.http_injection import injected_abort, injected_delay_s
 from chowk.connect.proxy.http_mirror import SHADOW, outcome_of
 from chowk.connect.proxy.http_observation import note
 from chowk.connect.proxy.http_pool import Pool, PoolFull
@@ -105,17 +105,11 @@ class OutboundExchange(Relay):
             self.fail(NO_ROUTE, "the route leads nowhere")
             return
         self.set_timer(compiled.route.timeout_s or live.cluster.request_timeout_s)
-        delay_s = self._injected_delay_s()
+        delay_s = injected_delay_s(compiled.route.fault, self.state.clock.wall(), self.state.rng)
         if delay_s:
             self._try_timer = asyncio.get_running_loop().call_later(delay_s, self._go)
         else:
             self._go()
-
-    def _injected_delay_s(self) -> float:
-        plan = self._route.route.fault if self._route is not None else None
-        if plan is None or not plan.delay_percent or self.state.clock.wall() >= plan.expires_s:
-            return 0.0
-        return plan.delay_s if self.state.rng.random() * 100.0 < plan.delay_percent else 0.0
 
     def _go(self) -> None:
         compiled, live = self._route, self._live
@@ -123,11 +117,10 @@ class OutboundExchange(Relay):
             return
         self._try_timer = None
         route, rng = compiled.route, self.state.rng
-        plan = route.fault
-        if plan is not None and plan.abort_percent and self.state.clock.wall() < plan.expires_s:  # noqa: SIM102
-            if rng.random() * 100.0 < plan.abort_percent:
-                self.fail(Fault(INJECTED.name, plan.abort_status or INJECTED.status, INJECTED.text))
-                return
+        abort = injected_abort(route.fault, self.state.clock.wall(), rng)
+        if abort is not None:
+            self.fail(abort)
+            return
         if not live.breakers.requests.enter():
             self.fail(CIRCUIT_OPEN, f"too many requests to {live.cluster.name}")
             return
