@@ -198,7 +198,7 @@ AGENT = Schema(
         Key("node_name", Text(), "Unique in the datacenter", "the host's name"),
         Key("node_id", Text(), "A UUID", "made once and kept in data_dir"),
         Key("node_meta", TextMap(), "At most 64 pairs, as a service's meta", "{}", reload=True),
-        Key("datacenter", Text(), "Lower case letters, digits, - and _", '"dc1"'),
+        Key("datacenter", Text(), "Letters, digits, - and _; capital letters become small ones", '"dc1"'),
         Key("primary_datacenter", Text(), "Where the CA lives: in each datacenter itself", "datacenter"),
         Key("data_dir", Text(), "Where state is kept; needed unless -dev", '""'),
         Key("server", Flag(), "Run a server beside the agent", "false"),
