@@ -128,16 +128,17 @@ def _show_help_if_alone(ctx: click.Context) -> None:
 
 
 class Group(click.Group):
-    """A command with commands under it."""
+    """A command with commands under it. `absent` says of Consul's that are not there why they are not."""
 
     command_class = Command
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, absent: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         kwargs["context_settings"] = {"help_option_names": HELP_NAMES, **(kwargs.get("context_settings") or {})}
         kwargs.setdefault("no_args_is_help", False)
         kwargs.setdefault("invoke_without_command", True)
         kwargs.setdefault("callback", _show_help_if_alone)
         super().__init__(*args, **kwargs)
+        self._absent = absent or {}
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -158,6 +159,8 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the subcommand. Failure names the nearest one."""
         name, known = args[0], self.list_commands(ctx)
+        if name in self._absent:
+            raise Failure(f"there is no {ctx.command_path} {name}: {self._absent[name]}")
         if name not in known:
             raise Failure(f'no such command "{name}"{_nearest(name, known)}\nTry `{ctx.command_path} -help`.')
         return super().resolve_command(ctx, args)

@@ -17,7 +17,15 @@ from chowk.agent.commands.connect_ca import ca
 
 PROXY_KIND = "connect-proxy"
 
-command = Group("connect", help="The mesh: run a sidecar proxy, look after the certificate authority.")
+command = Group(
+    "connect",
+    help="The mesh: run a sidecar proxy, look after the certificate authority.",
+    absent={
+        "envoy": "the built-in proxy takes its place, and the agent launches it",
+        "expose": "there are no gateways yet",
+        "redirect-traffic": "there are no transparent proxies yet; services call the local ports of their upstreams",
+    },
+)
 command.add_command(ca)
 connect_bypass.add_to(command)
 

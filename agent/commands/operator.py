@@ -14,7 +14,11 @@ from chowk.agent.commands.output import JSON, format_flag, show_json, show_line,
 AUTOPILOT: Final = path_of("operator", "autopilot", "configuration")
 BOOLEAN: Final = click.BOOL
 
-command = Group("operator", help="Tools for those who run the servers.")
+command = Group(
+    "operator",
+    help="Tools for those who run the servers.",
+    absent=dict.fromkeys(("area", "usage", "utilization"), "it is of several datacenters, or of a licence"),
+)
 raft = Group("raft", help="The servers' replicated log.")
 autopilot = Group("autopilot", help="What the leader does about the servers by itself.")
 command.add_command(raft)

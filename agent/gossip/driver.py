@@ -198,6 +198,8 @@ class Gossip:
         """Take a failed member for one that left; with `prune` forget it. NotFound; InvalidRequest for one that is alive."""
         if name not in self._members:
             raise NotFound(f"agent: No node found with name '{name}'")
+        if name == self.name:
+            raise InvalidRequest(f"{name} is the agent that was asked: it goes by `chowk leave`")
         core, now = self._feed(), self._clock.now()
         try:
             core.prune(name, now) if prune else core.force_leave(name, now)

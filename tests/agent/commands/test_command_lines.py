@@ -12,7 +12,7 @@ import pytest
 from chowk import __version__
 from chowk.agent.commands import go_flags
 from chowk.agent.commands.command import Command, Flag, Group
-from chowk.cli import COMMANDS, root, run
+from chowk.cli import ABSENT, COMMANDS, root, run
 
 WRITTEN_ELSEWHERE = {"agent", "demo"}
 
@@ -168,6 +168,28 @@ def test_a_misspelt_command_is_answered_with_the_nearest_one(run):
     code, _out, err = run("intentoin")
     assert code == 1
     assert 'no such command "intentoin" (did you mean intention?)' in err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["acl", "token", "list"], "there is no chowk acl: access control is not there yet"),
+        (["exec", "-verbose", "ls"], "there is no chowk exec: nothing is run on other hosts"),
+        (
+            ["connect", "envoy", "-sidecar-for", "web"],
+            "there is no chowk connect envoy: the built-in proxy takes its place",
+        ),
+        (["operator", "usage", "instances"], "there is no chowk operator usage: "),
+    ],
+)
+def test_a_command_of_consuls_that_is_not_there_says_why(run, line, said):
+    code, out, err = run(*line)
+    assert (code, out) == (1, "")
+    assert said in err
+
+
+def test_no_command_that_is_there_is_said_to_be_absent():
+    assert not set(ABSENT) & set(COMMANDS)
 
 
 def test_a_group_without_a_command_lists_what_there_is_and_fails(run):

@@ -159,6 +159,8 @@ def test_a_failed_member_can_be_made_to_leave_or_forgotten_and_a_live_one_cannot
                 await one.force_leave("n3", False)
             with pytest.raises(NotFound):
                 await one.force_leave("nobody", False)
+            with pytest.raises(InvalidRequest, match="chowk leave"):
+                await one.force_leave("n1", False)
             await three.close()
             await until(one, lambda: status(one, "n3") == FAILED)
             await one.force_leave("n3", False)
