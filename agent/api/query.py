@@ -130,10 +130,10 @@ def parse(items: MultiMapping[str], repeatable: frozenset[str] = frozenset()) ->
     return Query(values, repeated)
 
 
-def refuse_scope_headers(headers: Mapping[str, str]) -> None:
+def refuse_scope_headers(headers: MultiMapping[str]) -> None:
     """HttpError 400 when a header asks for a namespace or partition: an answer from another one would be a wrong one."""
     for name, text in UNSUPPORTED_HEADERS.items():
-        if headers.get(name, "") not in DEFAULT_SCOPE:
+        if any(value not in DEFAULT_SCOPE for value in headers.getall(name, ())):
             raise bad_request(f'Invalid header: "{name}" - {text}')
 
 
