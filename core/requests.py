@@ -305,12 +305,14 @@ class SubscribeRequest(Message, frozen=True, kw_only=True):
     """Follow a topic: a snapshot first, then live, for ever. With `index` set, live only if nothing was missed since.
 
     `history` is that of the frame `index` came from (see StreamFrame): an index of another history means nothing here.
+    `stale`: who asks knows nothing of the catalog yet, so that what any server has is better than no answer.
     """
 
     topic: Topic
     index: int = 0
     history: str = ""
     token: str = ""
+    stale: bool = False
 
 
 STATUS_LEADER = Method("Status.Leader", Empty, LeaderReply, "")

@@ -93,6 +93,11 @@ class ServerLink:
             if self.server not in self._roster:
                 self._move.set()
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether there is another server than the one in use."""
+        return self._roster.has_choice
+
     def leave(self) -> None:
         """The server in use cannot do its work: use another, if there is one."""
         self._move.set()

@@ -35,6 +35,9 @@ TIMEOUT_S: Final = 10.0
 RPC_HOLD_S: Final = 7.0
 """How long a call is held back and tried again while no server can take it (Consul's rpc_hold_timeout)."""
 
+HELD_SLACK_S: Final = 0.5
+"""A server holds a call back for RPC_HOLD_S too, and gives up when its next try would be after that."""
+
 WRITES_MAX: Final = 64
 """Writes under way at a time, the others wait in order: well inside the window of results that the servers remember."""
 
@@ -120,7 +123,8 @@ class ServerClient:
     async def _call(self, method: Method[Q, A], request: Q, timeout_s: float) -> A:
         started = self._clock.now()
         failing_since_s: float | None = None
-        delay_s, trouble = RETRY_FIRST_S, ""
+        trouble: errors.ChowkError | None
+        delay_s, trouble = RETRY_FIRST_S, None
         while True:
             tried_at_s = self._clock.now()
             left_s = timeout_s - (tried_at_s - started)
@@ -129,24 +133,32 @@ class ServerClient:
                 connection = await self._link.wait(min(RPC_HOLD_S, left_s))
                 reply = await connection.call(method, request, timeout_s=max(0.001, left_s))
             except errors.ChowkError as error:
-                if connection is not None:
-                    self._judge(connection, request, error)
                 now_s = self._clock.now()
+                if connection is not None:
+                    self._judge(connection, request, error, now_s - tried_at_s)
                 pause_s = delay_s * self._rng.uniform(0.5, 1.0)
                 if connection is None:
                     failing_since_s = tried_at_s if failing_since_s is None else failing_since_s
+                elif isinstance(error, errors.NoLeader):  # the server has held it back already, in vain
+                    since_s = max(tried_at_s, now_s - RPC_HOLD_S)
+                    failing_since_s = since_s if failing_since_s is None else min(failing_since_s, since_s)
                 elif failing_since_s is None or now_s - tried_at_s > RPC_HOLD_S:
                     # It worked until now. Where the connection was lost, `wait` is pause enough.
                     failing_since_s = now_s
                     pause_s = 0.0 if connection.closed else pause_s
-                if isinstance(error, errors.DeadlineExceeded) and trouble:
+                if isinstance(error, errors.DeadlineExceeded) and trouble is not None:
+                    if isinstance(trouble, errors.NoLeader) and _reads(method):
+                        raise errors.NoLeader from error
                     raise errors.DeadlineExceeded(f"{error}; before that: {trouble}") from error
-                trouble = str(error)
+                trouble = error
                 held_s, spent_s = now_s - failing_since_s + pause_s, now_s - started + pause_s
-                if not _again(error, method, request) or held_s >= RPC_HOLD_S or spent_s >= timeout_s:
+                ask_another = isinstance(error, errors.NoLeader) and self._link.has_choice
+                if not _again(error, method, request) or spent_s >= timeout_s:
+                    raise
+                if held_s >= RPC_HOLD_S - HELD_SLACK_S and not ask_another:
                     raise
             else:
-                self._judge(connection, request, None)
+                self._judge(connection, request, None, 0.0)
                 return reply
             await self._clock.sleep(pause_s)
             delay_s = min(delay_s * 2, RETRY_MAX_S)
@@ -176,16 +188,17 @@ class ServerClient:
         """Frames of a topic for ever, across lost connections: resumed by index, or started anew with a `reset`. Ends only
         when the iterator is closed, or with a ChowkError that trying again cannot mend (InvalidRequest, PermissionDenied).
         """
-        index, history, complete, delay_s = 0, "", False, RETRY_FIRST_S
+        index, history, complete, stale, delay_s = 0, "", False, True, RETRY_FIRST_S
         while True:
             try:
                 connection = await self._link.wait(None)
-                request = SubscribeRequest(topic=topic, index=index if complete else 0, history=history)
+                request = SubscribeRequest(topic=topic, index=index if complete else 0, history=history, stale=stale)
                 async with aclosing(connection.stream(SUBSCRIBE, request)) as frames:  # type: ignore[type-var]
                     async for frame in frames:
                         if frame.reset:
                             complete = False
                         complete = complete or frame.snapshot_done
+                        stale = stale and not complete
                         index, history, delay_s = frame.index, frame.history, RETRY_FIRST_S
                         yield frame
             except (errors.InvalidRequest, errors.PermissionDenied):
@@ -195,7 +208,9 @@ class ServerClient:
             await self._clock.sleep(delay_s * self._rng.uniform(0.5, 1.0))
             delay_s = min(delay_s * 2, DIAL_RETRY_MAX_S)
 
-    def _judge(self, connection: RpcConnection, request: object, error: errors.ChowkError | None) -> None:
+    def _judge(
+        self, connection: RpcConnection, request: object, error: errors.ChowkError | None, took_s: float
+    ) -> None:
         """A server that for TROUBLE_S could do nothing that needs a leader is left for another, which may know one."""
         if connection is not self._link.connection:
             return
@@ -205,8 +220,9 @@ class ServerClient:
         elif isinstance(error, (errors.NoLeader, errors.Unavailable)) and not connection.closed:
             now_s = self._clock.now()
             if self._troubled_at_s is None:
-                self._troubled_at_s = now_s
-            elif now_s - self._troubled_at_s >= TROUBLE_S:
+                held_s = min(took_s, RPC_HOLD_S) if isinstance(error, errors.NoLeader) else 0.0
+                self._troubled_at_s = now_s - held_s
+            if now_s - self._troubled_at_s >= TROUBLE_S:
                 self._troubled_at_s = now_s
                 self._link.leave()
 
@@ -239,5 +255,9 @@ def _again(error: errors.ChowkError, method: Method[Q, A], request: object) -> b
     """
     if isinstance(error, (errors.NoLeader, errors.Unavailable)):
         return True
-    reads = method.permission == "" or method.permission.endswith(":read")
-    return isinstance(error, errors.OutcomeUnknown) and (reads or isinstance(request, Write))
+    return isinstance(error, errors.OutcomeUnknown) and (_reads(method) or isinstance(request, Write))
+
+
+def _reads(method: Method[Q, A]) -> bool:
+    """Whether it asks for no more than to read."""
+    return method.permission == "" or method.permission.endswith(":read")

@@ -11,6 +11,8 @@ is not seen by who waits that long.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -77,6 +79,12 @@ class Reads:
             return
         await self._pass_barrier()
         self._caught_up = self._consensus.is_leader
+
+    async def settle_soon(self, within_s: float) -> None:
+        """As `settle` for a default read, but return after that time at the latest: then what is here may be stale."""
+        with contextlib.suppress(TimeoutError, NoLeader):
+            async with asyncio.timeout(within_s):
+                await self.settle(DEFAULT)
 
     async def _pass_barrier(self) -> None:
         deadline = self._clock.now() + self._hold_s

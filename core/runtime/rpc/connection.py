@@ -117,7 +117,7 @@ class RpcConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop: everything under way ends."""
-        reason = f"connection to {self.peer.name} lost" + (f": {exc}" if exc else "")
+        reason = f"connection to {self.peer.public_name} lost" + (f": {exc}" if exc else "")
         self._outbox.detach()
         self._closed.set()
         if self._ticker is not None:
@@ -206,7 +206,7 @@ class RpcConnection(asyncio.Protocol):
             async with asyncio.timeout(timeout_s):
                 await future
         except TimeoutError:
-            raise errors.DeadlineExceeded(f"{self.peer.name} does not answer") from None
+            raise errors.DeadlineExceeded(f"{self.peer.public_name} does not answer") from None
         finally:
             if future in self._pongs:
                 self._pongs.remove(future)
@@ -219,7 +219,7 @@ class RpcConnection(asyncio.Protocol):
     async def drain(self, timeout_s: float) -> None:
         """Leave for another: streams end at once with Unavailable, calls under way get `timeout_s`; then close."""
         for call, stream in self._streams.items():
-            _end(stream, errors.Unavailable(f"left {self.peer.name} for another server"))
+            _end(stream, errors.Unavailable(f"left {self.peer.public_name} for another server"))
             self._send(frames.encode(frames.CANCEL, call))
         try:
             async with asyncio.timeout(timeout_s):
@@ -261,7 +261,7 @@ class RpcConnection(asyncio.Protocol):
         if self.refusal is not None:
             raise self.refusal
         if self.closed:
-            raise errors.Unavailable(f"connection to {self.peer.name} is closed")
+            raise errors.Unavailable(f"connection to {self.peer.public_name} is closed")
 
     def _send(self, frame: bytearray) -> None:
         self._sent = True
@@ -338,14 +338,14 @@ class RpcConnection(asyncio.Protocol):
             async with asyncio.timeout(timeout_s):
                 await self._outbox.room()
         except TimeoutError:
-            text = f"{method}: {self.peer.name} took nothing for {timeout_s:g}s"
+            text = f"{method}: {self.peer.public_name} took nothing for {timeout_s:.3g}s"
             raise errors.DeadlineExceeded(text) from None
         return self._loop.time() - started_s
 
     def _expire(self, call: int, method: str, timeout_s: float) -> None:
         future = self._replies.get(call)
         if future is not None and not future.done():
-            text = f"{method}: no answer from {self.peer.name} in {timeout_s:g}s"
+            text = f"{method}: no answer from {self.peer.public_name} in {timeout_s:.3g}s"
             future.set_exception(errors.DeadlineExceeded(text))
 
     def _tick(self) -> None:

@@ -39,6 +39,11 @@ class Peer:
         self.node = node
         self.node_id = node_id
 
+    @property
+    def public_name(self) -> str:
+        """For errors that clients of the HTTP API may see: without the number of a process."""
+        return self.name if self.pid is None else "the local process"
+
 
 CallHandler = Callable[[Any, Peer], Awaitable[Any]]
 NoticeHandler = Callable[[Any, Peer], None]

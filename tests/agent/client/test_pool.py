@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chowk.agent.client import pool
 from chowk.agent.client.pool import WRITES_MAX, ServerClient
 from chowk.core import errors
 from chowk.core.commands import Deregister
@@ -94,8 +95,29 @@ def test_a_deadline_that_passes_while_nobody_leads_says_that_nobody_leads(tmp_pa
         server = FakeServer(tmp_path / "server.sock")
         server.answer(STATUS_LEADER, once)
         await server.start()
-        with pytest.raises(errors.DeadlineExceeded, match="before that: No cluster leader"):
+        with pytest.raises(errors.NoLeader, match=r"^No cluster leader$"):
             await client.call(STATUS_LEADER, Empty(), timeout_s=0.3)
+        await server.close()
+
+    with_client(tmp_path, body)
+
+
+def test_what_the_only_server_has_held_back_in_vain_is_not_held_back_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "RPC_HOLD_S", 0.6)
+
+    async def body(client: ServerClient) -> None:
+        async def held(_request: object) -> LeaderReply:
+            await asyncio.sleep(0.12)
+            raise errors.NoLeader
+
+        server = FakeServer(tmp_path / "server.sock")
+        server.answer(STATUS_LEADER, held)
+        await server.start()
+        with pytest.raises(errors.NoLeader):
+            await client.call(STATUS_LEADER, Empty())
+        assert len(server.calls) == 1
         await server.close()
 
     with_client(tmp_path, body)

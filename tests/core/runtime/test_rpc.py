@@ -145,9 +145,9 @@ def test_a_lost_connection_leaves_the_outcome_of_a_call_unknown(tmp_path: Path) 
         task = asyncio.ensure_future(connection.call(HANG, Empty(), timeout_s=60))
         await connection.call(DOUBLE, Number(value=1), timeout_s=5)
         await served.listener.close()
-        with pytest.raises(errors.OutcomeUnknown):
+        with pytest.raises(errors.OutcomeUnknown, match="the local process"):  # clients of HTTP read it: no pid
             await task
-        with pytest.raises(errors.Unavailable):
+        with pytest.raises(errors.Unavailable, match="connection to the local process"):
             await connection.call(DOUBLE, Number(value=1), timeout_s=5)
 
     over_a_socket(tmp_path, scene)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from chowk.core.commands import (
     UpsertConfigEntry,
 )
 from chowk.core.errors import InvalidRequest, NoLeader, NoPathToDatacenter, NotFound, TooLarge
-from chowk.core.events import Topic
+from chowk.core.events import CONFIG, HEALTH, INTENTIONS, NODES, ROOTS, SERVICES, StreamFrame, Topic
 from chowk.core.methods import METHODS
 from chowk.core.records.check import HealthCheck
 from chowk.core.records.config_entry import ProxyDefaults, ServiceDefaults
@@ -305,6 +306,26 @@ def test_stale_reads_answer_without_a_leader_and_others_do_not(tmp_path: Path) -
                 await rig.call(CATALOG_NODES, Read(options=QueryOptions(consistency=mode)))
         with pytest.raises(NoLeader):
             await rig.write(CATALOG_WRITE, with_service(port=3))
+
+    run(tmp_path, scene)
+
+
+def test_who_knows_nothing_is_told_of_the_catalog_without_a_leader_but_not_of_who_may_call_whom(tmp_path: Path) -> None:
+    async def first(rig: Rig, kind: str, key: str = "", *, stale: bool) -> StreamFrame:
+        request = SubscribeRequest(topic=Topic(kind=kind, key=key), stale=stale)
+        async with aclosing(rig.client.stream(SUBSCRIBE, request)) as frames:
+            return await anext(frames)
+
+    async def scene(rig: Rig) -> None:
+        await rig.write(CATALOG_WRITE, with_service())
+        rig.consensus.lead(False)
+        for kind, key in ((NODES, ""), (SERVICES, ""), (HEALTH, "web")):
+            assert (await first(rig, kind, key, stale=True)).reset
+            with pytest.raises(NoLeader):
+                await first(rig, kind, key, stale=False)
+        for kind in (INTENTIONS, CONFIG, ROOTS):
+            with pytest.raises(NoLeader):
+                await first(rig, kind, stale=True)
 
     run(tmp_path, scene)
 
