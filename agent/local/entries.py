@@ -19,6 +19,7 @@ from chowk.core.records.check import (
     is_maintenance,
 )
 from chowk.core.records.service import ConnectProxy, Locality, NodeService, ServiceConnect
+from chowk.core.registration_rules import checked_alone, checked_service
 
 FILE: Final = "file"
 API: Final = "api"
@@ -102,6 +103,13 @@ def check_record(
         interval=format_duration(definition.interval_s) if definition.interval_s else "",
         timeout=format_duration(definition.timeout_s) if definition.timeout_s else "",
     )
+
+
+def refuse_wrong(definition: ServiceDefinition, node: str) -> None:
+    """InvalidRequest, when the servers would refuse the service or one of its checks for ever."""
+    service = checked_service(service_record(definition))
+    for check in service_checks(definition):
+        checked_alone(check_record(check, node, service, None))
 
 
 def node_maintenance(reason: str) -> CheckDefinition:

@@ -7,7 +7,7 @@ What is registered over the API is durable before the method returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +22,7 @@ from chowk.agent.local.entries import (
     LocalService,
     check_record,
     node_maintenance,
+    refuse_wrong,
     service_checks,
     service_maintenance,
     service_record,
@@ -32,9 +33,11 @@ from chowk.agent.local.registrations import Registrations
 from chowk.agent.local.sidecar import expand_sidecar, explicit_ports, sidecar_id
 from chowk.core.definitions import CheckDefinition, ServiceDefinition
 from chowk.core.errors import InternalError, InvalidRequest, NotFound
+from chowk.core.limits import CHECKS_MAX as CHECKS_OF_ONE_MAX
 from chowk.core.records.check import NODE_MAINTENANCE_ID, SERVICE_MAINTENANCE_PREFIX, STATUSES, is_maintenance
 from chowk.core.records.node import Node
 from chowk.core.records.service import Locality
+from chowk.core.registration_rules import checked_alone
 from chowk.core.runtime.clock import Clock
 
 __all__ = ["API", "FILE", "LocalCheck", "LocalService", "LocalState"]
@@ -278,10 +281,19 @@ class LocalState:
         checks = {check.id for each in wanted for check in service_checks(each)}
         if len(self._checks.keys() | checks) > CHECKS_MAX:
             raise InvalidRequest(f"this agent has {CHECKS_MAX} checks, the most it takes")
+        for each in wanted:
+            refuse_wrong(each, self.node.node)
+            self._admit_checks_of(each.id or each.name, {check.id for check in service_checks(each)})
+
+    def _admit_checks_of(self, service_id: str, more: Set[str]) -> None:
+        if len(self._checks_by_service.get(service_id, {}).keys() | more) > CHECKS_OF_ONE_MAX:
+            raise InvalidRequest(f"a service, and a node by itself, takes at most {CHECKS_OF_ONE_MAX} checks")
 
     def _admit_check(self, definition: CheckDefinition) -> None:
         if definition.service_id and definition.service_id not in self._services:
             raise InvalidRequest(f'ServiceID "{definition.service_id}" does not exist')
+        checked_alone(check_record(definition, self.node.node, None, None))
+        self._admit_checks_of(definition.service_id, {definition.id})
         if definition.id not in self._checks and len(self._checks) >= CHECKS_MAX:
             raise InvalidRequest(f"this agent has {CHECKS_MAX} checks, the most it takes")
 

@@ -8,6 +8,7 @@ from chowk.connect.entries import parts
 from chowk.connect.entries.complaint import Complaint, Complaints, Place, shown
 from chowk.connect.entries.resolver import LOCALITY_MODES
 from chowk.core.errors import InvalidRequest
+from chowk.core.limits import check_free
 from chowk.core.records.config_entry import ProxyDefaults, ServiceDefaults
 from chowk.core.records.service import Expose, MeshGateway
 from chowk.core.records.traffic import AccessLogs, Concurrency, RateLimits
@@ -20,8 +21,6 @@ INTENTION_MODES: Final = ("", "enforce", "permissive")
 LOG_TYPES: Final = ("", "stdout", "stderr", "file")
 EXPOSE_PATHS_MAX: Final = 128
 RATES_MAX: Final = 1024
-CONFIG_DEPTH_MAX: Final = 16
-CONFIG_VALUES_MAX: Final = 4096
 _PORT_MAX: Final = 65_535
 _NUMBER_MAX: Final = 2**31 - 1
 
@@ -158,23 +157,3 @@ def _free(config: dict[str, Any], name: str) -> Complaints:
         check_free(config, "it")
     except InvalidRequest as error:
         yield Complaint((name,), str(error).removeprefix("it "))
-
-
-def check_free(config: dict[str, Any], place: str) -> None:
-    """What has no schema is at least bounded in depth and number, so that nobody who walks it can be overrun."""
-    level: list[Any] = [config]
-    count = 0
-    for _depth in range(CONFIG_DEPTH_MAX):
-        level = [child for value in level for child in _children(value)]
-        count += len(level)
-        if count > CONFIG_VALUES_MAX:
-            raise InvalidRequest(f"{place} holds over {CONFIG_VALUES_MAX} values")
-        if not level:
-            return
-    raise InvalidRequest(f"{place} is nested over {CONFIG_DEPTH_MAX} deep")
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else []

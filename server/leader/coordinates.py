@@ -15,11 +15,11 @@ import structlog
 from chowk.core.commands import UpdateCoordinates
 from chowk.core.coordinate_requests import COORDINATE_UPDATE, CoordinateUpdate
 from chowk.core.errors import ChowkError, InvalidRequest, TooManyRequests
+from chowk.core.limits import check_node_name
 from chowk.core.records.coordinate import NodeCoordinate
 from chowk.core.requests import Empty
 from chowk.core.runtime.clock import Clock
 from chowk.server.rpc.context import ServerContext
-from chowk.server.rpc.limits import check_node_name
 from chowk.server.rpc.writes import Writes
 from chowk.server.state.machine import StoreMachine
 

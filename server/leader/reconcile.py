@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from chowk.core import limits
 from chowk.core.commands import Deregister, Register
 from chowk.core.errors import InvalidRequest
 from chowk.core.records.check import CRITICAL, PASSING, SERF_HEALTH_ID, HealthCheck
@@ -25,7 +26,6 @@ from chowk.core.records.node import Node
 from chowk.core.records.service import NodeService
 from chowk.server.leader.membership import ALIVE as ALIVE_OUTPUT
 from chowk.server.leader.membership import SERVICE
-from chowk.server.rpc import limits
 from chowk.server.state.store import Store
 
 FAILED_OUTPUT = "Agent not live or unreachable"

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from chowk.core import limits
 from chowk.core.commands import DeletePreparedQuery, SetPreparedQuery
 from chowk.core.durations import parse_duration
 from chowk.core.errors import InvalidRequest, NotFound
@@ -25,7 +26,6 @@ from chowk.core.query_requests import (
 from chowk.core.query_template import Template
 from chowk.core.records.prepared_query import NEAR_AGENT, NEAR_CLIENT, PreparedQuery, QueryService
 from chowk.core.requests import QueryMeta, QueryOptions, Read, Write, WriteReply
-from chowk.server.rpc import limits
 from chowk.server.rpc.context import ServerContext
 from chowk.server.state import queries
 from chowk.server.state.coordinates import nearest_first

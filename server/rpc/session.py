@@ -10,10 +10,10 @@ from chowk.core.commands import CreateSession, DestroySession
 from chowk.core.durations import format_duration
 from chowk.core.errors import InvalidRequest
 from chowk.core.kv_requests import SESSION_LIST, SESSION_WRITE, SessionsQuery, SessionsReply
+from chowk.core.limits import check_name, check_node_name, check_text
 from chowk.core.records.session import BEHAVIORS, LOCK_DELAY_S_MAX, TTL_S_MAX, Session
 from chowk.core.requests import Write, WriteReply
 from chowk.server.rpc.context import ServerContext
-from chowk.server.rpc.limits import check_name, check_node_name, check_text
 from chowk.server.state.session_table import ANY_SESSION, node_sessions_topic, session_topic
 from chowk.server.state.store import Store
 

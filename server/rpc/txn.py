@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from chowk.core import limits
 from chowk.core.commands import Applied, Transaction
 from chowk.core.errors import ChowkError, InvalidRequest, OutcomeUnknown, TooLarge
 from chowk.core.records.check import HealthCheck
@@ -33,11 +34,11 @@ from chowk.core.records.operation import (
     is_write,
     verb_problem,
 )
+from chowk.core.registration_rules import checked_service
 from chowk.core.requests import Write
 from chowk.core.txn_requests import TXN_APPLY, TXN_READ, OutcomeReply, TransactionQuery, TransactionReply
-from chowk.server.rpc import limits
 from chowk.server.rpc.context import ServerContext
-from chowk.server.rpc.registration import check_node, checked_check, checked_service
+from chowk.server.rpc.registration import check_node, checked_check
 from chowk.server.state.changes import Changes
 from chowk.server.state.store import Store
 from chowk.server.state.transaction import run, topics_of

@@ -41,6 +41,38 @@ def test_a_services_checks_have_consuls_ids_and_names_and_begin_critical() -> No
     assert local.checks["service:db:2"].check.name == "mine"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tags": ("t",) * 4097}, "more than 4096 tags"),
+        ({"address": "a b"}, "Invalid service address"),
+        ({"address": "0.0.0.0"}, "no address that others can dial"),
+        ({"proxy": ConnectProxy(destination_service_name="db")}, "its kind must be connect-proxy"),
+        ({"kind": KIND_CONNECT_PROXY}, "DestinationServiceName must be non-empty"),
+        ({"checks": (CheckDefinition(name="n" * 513, ttl_s=5),)}, "Check name is too long"),
+        ({"checks": (HTTP,) * 257}, "at most 256 checks"),
+        ({"meta": {"a b": "c"}}, "invalid characters"),
+    ],
+)
+def test_what_the_servers_would_refuse_for_ever_is_refused_at_once_and_in_a_file_passed_over(wrong, said) -> None:
+    local = make_local()
+    with pytest.raises(InvalidRequest, match=said):
+        local.register_service(web(**wrong), "api")
+    local.load((web(**wrong), web(name="db")), ())
+    assert list(local.services) == ["db"]
+
+
+def test_a_check_of_its_own_is_looked_at_too() -> None:
+    local = make_local()
+    with pytest.raises(InvalidRequest, match="Check name is too long"):
+        local.register_check(CheckDefinition(name="n" * 513, ttl_s=5), "api")
+    for number in range(256):
+        local.register_check(CheckDefinition(name=f"c{number}", ttl_s=5), "api")
+    with pytest.raises(InvalidRequest, match="at most 256 checks"):
+        local.register_check(CheckDefinition(name="one more", ttl_s=5), "api")
+    local.register_check(CheckDefinition(name="c0", ttl_s=6), "api")
+
+
 def test_a_check_begins_with_the_status_it_is_given() -> None:
     local = make_local()
     local.register_check(CheckDefinition(name="disk", ttl_s=5, status="passing"), "api")

@@ -1,22 +1,26 @@
 """Rules for names, metadata and sizes of what may be written, with Consul's texts where it has them. Pure.
 
-Called by the endpoints that check writes. Every rule raises InvalidRequest saying what to do.
+Called by whoever checks writes, at the agents and at the servers. Every rule raises InvalidRequest saying what to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 
 from chowk.core.errors import InvalidRequest
 
 NAME_CHARS_MAX: Final = 128
 TEXT_CHARS_MAX: Final = 512
 OUTPUT_CHARS_MAX: Final = 64 * 1024
-TAGS_MAX: Final = 256
+TAGS_MAX: Final = 4096
+TAGS_CHARS_MAX: Final = 128 * 1024
+"""Routers of other makers are configured by tags, long ones and many."""
 CHECKS_MAX: Final = 256
 UPSTREAMS_MAX: Final = 512
+CONFIG_DEPTH_MAX: Final = 16
+CONFIG_VALUES_MAX: Final = 4096
 META_PAIRS_MAX: Final = 64
 META_KEY_CHARS_MAX: Final = 128
 META_VALUE_CHARS_MAX: Final = 512
@@ -88,3 +92,23 @@ def _meta_problem(key: str, value: str) -> str:
     if len(value) > META_VALUE_CHARS_MAX:
         return f"Value is too long (limit: {META_VALUE_CHARS_MAX} characters)"
     return ""
+
+
+def check_free(config: dict[str, Any], place: str) -> None:
+    """What has no schema is at least bounded in depth and number, so that nobody who walks it can be overrun."""
+    level: list[Any] = [config]
+    count = 0
+    for _depth in range(CONFIG_DEPTH_MAX):
+        level = [child for value in level for child in _children(value)]
+        count += len(level)
+        if count > CONFIG_VALUES_MAX:
+            raise InvalidRequest(f"{place} holds over {CONFIG_VALUES_MAX} values")
+        if not level:
+            return
+    raise InvalidRequest(f"{place} is nested over {CONFIG_DEPTH_MAX} deep")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else []
