@@ -29,6 +29,8 @@ SERVER_STATS_TIMEOUT_S: Final = 1.0
 _BUILT: Final = "1970-01-01T00:00:00Z"
 """Builds are the same whenever they are made."""
 _STARTED: Final = time.monotonic()
+CONSUL_VERSION: Final = "1.12.0"
+"""The Consul whose API this is. Clients ask an agent for it before they use what that has: Nomad wants 1.8 at least."""
 _SHOWN: Final = (
     "node_name", "node_id", "node_meta", "datacenter", "data_dir", "dev", "server", "bootstrap_expect", "bind_addr",
     "advertise_addr", "tagged_addresses", "addresses", "ports", "dns", "limits", "http", "checks_config",
@@ -51,7 +53,8 @@ async def agent_self(request: ApiRequest) -> web.Response:
             "NodeID": config.node_id,
             "Revision": "",
             "Server": config.server,
-            "Version": __version__,
+            "Version": CONSUL_VERSION,
+            "ChowkVersion": __version__,
             "BuildDate": _BUILT,
         },
         "DebugConfig": _debug_config(context),

@@ -48,7 +48,7 @@ def command(api: ApiClient, duration: str, interval: str, output: str, archive: 
     if target.exists():
         raise Failure(f"{target} is there already")
     try:
-        version = api.get(path_of("agent", "self"))["Config"]["Version"]
+        version = api.get(path_of("agent", "self"))["Stats"]["build"]["version"]
     except (Failure, KeyError, TypeError) as error:
         text = error.format_message() if isinstance(error, Failure) else "its answer is not an agent's"
         raise Failure(f"cannot ask the agent: {text}") from error

@@ -93,7 +93,12 @@ def _with_parts(api: ApiClient, path: Path, names: str) -> Path:
         raise click.UsageError(f'-append-filename: "{unknown[0]}" is none of {", ".join(NAME_PARTS)}')
     own = api.get(path_of("agent", "self"))
     config, leads = own["Config"], (own.get("Stats") or {}).get("consul", {}).get("leader") == "true"
-    known = (config["Version"], config["Datacenter"], config["NodeName"], "leader" if leads else "follower")
+    known = (
+        own["Stats"]["build"]["version"],
+        config["Datacenter"],
+        config["NodeName"],
+        "leader" if leads else "follower",
+    )
     parts = [text for name, text in zip(NAME_PARTS, known, strict=True) if name in wanted]
     # Names come from an agent: none of them leads out of the folder.
     return path.with_name("-".join((path.stem, *parts)).replace("/", "_").replace("\0", "_") + path.suffix)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import structlog
 
+from chowk import __version__
 from chowk.agent.config.model import AgentConfig, ChecksConfig
 from chowk.agent.local.registrations import Registrations
 from chowk.agent.local.state import LocalState
@@ -352,6 +353,7 @@ def test_self_has_the_sections_that_clients_decode_and_no_secret(tmp_path: Path)
         found = answer.json()
         assert all(value is None or isinstance(value, dict) for value in found.values())
         assert found["Config"]["NodeName"] == "n1"
+        assert (found["Config"]["Version"], found["Config"]["ChowkVersion"]) == ("1.12.0", __version__)
         assert found["Config"]["NodeID"] == NODE.id
         assert found["DebugConfig"]["NodeID"] == NODE.id
         assert found["DebugConfig"]["ProxySocket"] == str(tmp_path / "proxies.sock")

@@ -14,7 +14,7 @@ from chowk.agent.commands import debug
 from chowk.agent.commands.client import ApiClient, parse_address
 from chowk.agent.commands.debug_bundle import TARGETS, Bundle, Plan, capture
 
-SELF = {"Config": {"Version": "0.1.0"}}
+SELF = {"Stats": {"build": {"version": "0.1.0"}}}
 
 
 @pytest.fixture(autouse=True)
