@@ -21,6 +21,10 @@ _SHAPE = (": found ", ": expected ", "unknown key", "nest deeper")
 
 def decode_service_body(plain: Any) -> ServiceDefinition:
     """The service of a body. HttpError 400: `Missing service name`, `Invalid check: …`, `Request decode failed: …`."""
+    for key in plain if isinstance(plain, dict) else ():
+        # Files may say one string for a list of one, or a number for a string; in JSON of a client that is a mistake.
+        if key.lower() == "tags" and not _are_strings(plain[key]):
+            raise bad_request(f"Request decode failed: {key}: expected a list of strings")
     try:
         return decode_service(plain)
     except ConfigError as error:
@@ -34,9 +38,22 @@ def decode_check_body(plain: Any) -> CheckDefinition:
     ):
         raise bad_request("Missing check name")
     try:
-        return decode_check(plain)
+        return decode_check(_with_one_id(plain))
     except ConfigError as error:
         raise bad_request(_words(error, "check")) from None
+
+
+def _are_strings(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+
+
+def _with_one_id(plain: Any) -> Any:
+    """Consul's clients may send both: `ID` counts, `CheckID` only without it."""
+    if not isinstance(plain, dict):
+        return plain
+    named = any(value for key, value in plain.items() if key.lower() == "id")
+    dropped = ("checkid", "check_id") if named else ("id",)
+    return {key: value for key, value in plain.items() if key.lower() not in dropped}
 
 
 def _words(error: ConfigError, what: str) -> str:
