@@ -63,7 +63,7 @@ def test_a_rolling_upgrade_loses_nothing_and_refuses_only_what_is_new(tmp_path: 
     for agent in cluster.servers:
         agent.release = old
     with cluster:
-        assert cluster.servers[0].get("/v1/agent/self")["Config"]["Version"] == OLD_VERSION
+        assert cluster.servers[0].get("/v1/agent/self")["Config"]["ChowkVersion"] == OLD_VERSION
         writer = Writer(cluster)
         writer.start()
         last = cluster.leader()

@@ -6,6 +6,7 @@ allows it, and then only between http and https URLs and never from https down t
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import aiohttp
@@ -20,6 +21,8 @@ REDIRECTS_MAX: Final = 10
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 USER_AGENT: Final = "chowk Health Check"
 HEADER_BYTES_MAX: Final = 16_384
+_HERE: Final = re.compile(r"^(https?://)(?=:\d)")
+"""A URL without a host: it is this one, as Go's clients have it."""
 
 
 def make_session() -> aiohttp.ClientSession:
@@ -46,7 +49,7 @@ class HttpCheck:
 
     async def run(self) -> Outcome:
         """Request once; redirects followed are part of it."""
-        url_text = self._definition.http
+        url_text = _HERE.sub(r"\g<1>127.0.0.1", self._definition.http)
         method = self._method
         try:
             url = URL(url_text)

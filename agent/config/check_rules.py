@@ -24,7 +24,8 @@ KINDS = {
     "alias_node": "an alias",
 }
 _WITHOUT_INTERVAL = {"ttl", "an alias"}
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]/\s]+):\d{1,5}", re.ASCII)
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]/\s]*):\d{1,5}", re.ASCII)
+"""Without a host it is this one."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -87,7 +88,7 @@ def _is_http_url(url: str) -> bool:
     except ValueError:
         return False
     blank = any(character.isspace() or ord(character) < 32 for character in url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not blank
+    return parts.scheme in ("http", "https") and bool(parts.hostname or parts.port) and not blank
 
 
 def _is_host_port(text: str) -> bool:

@@ -21,7 +21,7 @@ RESOLVED_MAX: Final = 64
 RESOLVE_TIMEOUT_S: Final = 5.0
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, usual_port: int = PORT) -> Address:
     """`host`, `host:port`, `1.2.3.4:port`, `::1` or `[::1]:port`. InvalidRequest when it is none of these."""
     written = text.strip()
     host, port = written, ""
@@ -38,7 +38,7 @@ def parse_address(text: str) -> Address:
         raise InvalidRequest(f'"{text}" is no address: write host, host:{PORT} or [::1]:{PORT}')
     if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
         raise InvalidRequest(f'"{text}" has a port that is none')
-    return host, int(port or PORT)
+    return host, int(port or usual_port)
 
 
 async def resolve(address: Address) -> list[Address]:

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from chowk.agent.gossip.addresses import PORT
 from chowk.agent.gossip.callbacks import Callbacks
 from chowk.agent.gossip.cluster_keys import KEYS, ClusterKeys
 from chowk.agent.gossip.core import GossipCore
@@ -100,7 +101,7 @@ class Gossip:
         self._transport = Transport(
             options.bind_addr, options.port, self._sealer, self._refusals, self._enqueue, self._serve
         )
-        self._joining = Joining(self._join_one, self._is_own, clock, rng)
+        self._joining = Joining(self._join_one, self._is_own, clock, rng, options.port or PORT)
         self._keys = ClusterKeys(name, keyring, self._sealer, self._transport)
         self._loop: Loop | None = None
         self._members: dict[str, Member] = {}

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from chowk.agent.gossip.addresses import parse_address, resolve, show_address
+from chowk.agent.gossip.addresses import PORT, parse_address, resolve, show_address
 from chowk.agent.gossip.effects import Address
 from chowk.core.errors import ChowkError
 from chowk.core.runtime.clock import Clock
@@ -59,7 +59,8 @@ class Outcome(NamedTuple):
 
 
 class Joining:
-    """`own(address)` says whether an address is this agent's: joining oneself is no success and no failure."""
+    """`own(address)` says whether an address is this agent's: joining oneself is no success and no failure. Who is named
+    without a port is asked at `usual_port`, that of this agent: hosts of a cluster are set up alike."""
 
     def __init__(
         self,
@@ -67,7 +68,9 @@ class Joining:
         own: Callable[[Address], bool],
         clock: Clock,
         rng: Random,
+        usual_port: int = PORT,
     ) -> None:
+        self._usual_port = usual_port
         self._join_one = join_one
         self._own = own
         self._clock = clock
@@ -76,7 +79,7 @@ class Joining:
     async def join(self, texts: Sequence[str]) -> int:
         """How many took us in; 1 where all addresses are our own. JoinFailed when none did; InvalidRequest when one is no
         address."""
-        wanted = {text: parse_address(text) for text in texts}
+        wanted = {text: parse_address(text, self._usual_port) for text in texts}
         slots = asyncio.Semaphore(JOINS_MAX)
 
         async def try_one(named: str, address: Address) -> tuple[str, Outcome]:

@@ -533,6 +533,22 @@ def test_an_os_service_is_what_the_init_system_says() -> None:
     assert "there is no no-such-systemctl on this host" in missing.output
 
 
+def test_a_target_without_a_host_is_asked_on_this_one() -> None:
+    async def scene() -> list[Outcome]:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+        server, port = await serve_raw(answer)
+        async with server, make_session() as session:
+            here = CheckDefinition(http=f"http://:{port}/health", timeout_s=2.0)
+            return [
+                await HttpCheck(here, session).run(),
+                await TcpCheck(CheckDefinition(tcp=f":{port}", timeout_s=2.0)).run(),
+            ]
+
+    assert [each.status for each in asyncio.run(scene())] == ["passing", "passing"]
+
+
 def test_an_http_check_that_is_no_url_is_critical() -> None:
     async def scene(url: str) -> Outcome:
         async with make_session() as session:

@@ -237,6 +237,21 @@ def test_each_kind_of_check_is_told_by_its_one_target(kind: str, body: dict[str,
     assert check_of(**body).type == kind
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"HTTP": "http://:80/x"},
+        {"HTTP": "https://:443"},
+        {"TCP": ":80"},
+        {"UDP": ":53"},
+        {"GRPC": ":90/svc"},
+        {"H2PING": ":1"},
+    ],
+)
+def test_a_target_without_a_host_is_this_one(body: dict[str, Any]) -> None:
+    check_of(**body, Interval="1s")
+
+
 @pytest.mark.parametrize(("kind", "body"), KINDS.items())
 def test_two_kinds_in_one_check_are_refused(kind: str, body: dict[str, Any]) -> None:
     other = {"TTL": "1s"} if kind != "ttl" else {"TCP": "x:1", "Interval": "1s"}

@@ -27,6 +27,10 @@ def test_every_usual_form_is_read_and_shown_so_that_it_can_be_read_again(text: s
     assert parse_address(show_address(address)) == address
 
 
+def test_who_is_named_without_a_port_is_asked_at_the_usual_one_of_this_agent() -> None:
+    assert [parse_address(text, 9301) for text in ("h", "::1", "h:1")] == [("h", 9301), ("::1", 9301), ("h", 1)]
+
+
 @pytest.mark.parametrize(
     "text", ["", ":1", "a:b:c", "host:0x1", "host:0", "host:65536", "host:99999999999", "[::1", "[host]:1",
              "[::1]x", "a b", "http://host/", "host:-1", "host:١"],
