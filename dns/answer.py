@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from chowk.core.durations import parse_duration
+from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.node import Node
 from chowk.core.records.prepared_query import NEAR_AGENT, PreparedQuery
 from chowk.dns import limits, names
@@ -126,7 +127,7 @@ class Asker:
             case names.VirtualSubject():
                 return self._virtual(question, subject, kind)
             case names.AddressSubject():
-                return self._records(question, self._address_records(question.name, 0, subject.packed, kind))
+                return self._address(question, subject, kind)
             case names.ApexSubject():
                 return self._apex(question, kind)
             case names.QuerySubject():
@@ -143,7 +144,7 @@ class Asker:
         domain = self._zone.domains[0]
         nodes, instances = found
         targets = [_node_name(node.node, node.datacenter or self._zone.datacenter, domain) for node in nodes] or [
-            (*instance.service.service.encode().split(b"."), b"service", *domain) for instance in instances
+            _service_name(item, item.node.datacenter or self._zone.datacenter, domain) for item in instances
         ]
         unique = sorted({target for target in targets if fits(target)})
         if not unique:
@@ -204,11 +205,11 @@ class Asker:
             return self._no_name(question.domain, *sources)
         if kind not in (SRV, A, AAAA, ANY):
             return self._no_data(question.domain, *sources)
+        shown = shown.at_nodes(question.name)
         if kind != SRV and not shown.has_addresses:
             # A name has one CNAME or other records, never both (RFC 1034 section 3.6.2): host names are shown where no
             # instance has an address, and one at a time.
-            aliases = sorted({target for row in shown.rows if (target := name_of(row.instance.address))})
-            entries = [Entry((AliasRecord(question.name, ttl_s, target),)) for target in aliases]
+            entries = [Entry((AliasRecord(question.name, ttl_s, target),)) for target in shown.aliases]
             return msgspec.structs.replace(self._answer(question, entries, *sources, limit=1), in_order=in_order)
         limit = 0 if kind == SRV else max(0, self._zone.settings.a_record_limit)
         most = min(limit, self._room) if limit else self._room
@@ -235,7 +236,7 @@ class Asker:
         """The SRV target of an instance and the records that resolve it; () when it has no address that is one."""
         item, packed = row.instance, row.packed
         datacenter = item.node.datacenter or self._zone.datacenter
-        if item.address == item.node.address:
+        if not item.service.address or (packed and not pack_address(item.service.address)):
             target = _node_name(item.node.node, datacenter, domain)
             if fits(target):
                 alias = name_of(item.address) if not packed else ()
@@ -263,6 +264,10 @@ class Asker:
             if kind in (TXT, ANY):
                 records += [TextRecord(question.name, ttl_s, text) for text in node_texts(node)]
         return self._records(question, records, source)
+
+    def _address(self, question: names.Question, subject: names.AddressSubject, kind: int) -> Answer:
+        ttl_s = node_ttl(self._zone.settings)
+        return self._records(question, self._address_records(question.name, ttl_s, subject.packed, kind))
 
     def _virtual(self, question: names.Question, subject: names.VirtualSubject, kind: int) -> Answer | Unknown:
         source = ("services", subject.service)
@@ -343,3 +348,7 @@ def node_texts(node: Node) -> list[tuple[bytes, ...]]:
 
 def _node_name(node: str, datacenter: str, domain: Name) -> Name:
     return (*node.encode().split(b"."), b"node", datacenter.encode(), *domain)
+
+
+def _service_name(item: ServiceInstance, datacenter: str, domain: Name) -> Name:
+    return (*item.service.service.encode().split(b"."), b"service", datacenter.encode(), *domain)

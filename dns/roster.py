@@ -20,7 +20,7 @@ from chowk.core.query_index import picker
 from chowk.core.records.check import PASSING, WARNING
 from chowk.core.records.instance import ServiceInstance
 from chowk.core.records.prepared_query import QueryService
-from chowk.dns.records import AAAA, ANY, SRV, A
+from chowk.dns.records import AAAA, ANY, SRV, A, Name, lower, name_of
 
 ROSTERS_MAX = 512
 ROWS_MAX = 50_000
@@ -72,12 +72,30 @@ class Group:
 
 
 class Shown:
-    """The instances that an answer chooses from, in their order, and for each type of question its group of them."""
+    """The instances that an answer chooses from, in their order, and for each type of question its group of them.
+
+    `aliases` are the host names of those that have no address.
+    """
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = list(rows)
         self.has_addresses = any(row.packed for row in self.rows)
+        names = {name_of(row.instance.address) for row in self.rows if not row.packed}
+        self.aliases = sorted(name for name in names if name)
         self._groups: dict[int, Group] = {}
+
+    def at_nodes(self, name: Name) -> Shown:
+        """The same, but that who gives the very name that is asked for as its address is found at its node's: the alias
+        would lead round in a circle."""
+        asked = lower(name)
+        if all(lower(alias) != asked for alias in self.aliases):
+            return self
+        return Shown(
+            row
+            if row.packed or lower(name_of(row.instance.address)) != asked
+            else row._replace(packed=pack_address(row.instance.node.address))
+            for row in self.rows
+        )
 
     def group(self, kind: int) -> Group:
         """Those that a question of type SRV, A, AAAA or ANY is about."""
@@ -209,7 +227,7 @@ def _distinct(rows: list[Row], kind: int) -> Iterable[Row]:
     if kind != SRV:
         return {row.packed: row for row in rows if row.packed and is_of_kind(row.packed, kind)}.values()
     return {
-        (row.packed or item.address, item.service.port, item.address == item.node.address and item.node.node): row
+        (row.packed or item.address, item.service.port, not item.service.address and item.node.node): row
         for row in rows
         if 0 <= (item := row.instance).service.port <= 0xFFFF and item.address
     }.values()

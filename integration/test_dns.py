@@ -166,7 +166,7 @@ def test_the_sidecar_has_the_port_of_a_connect_name(agent: AgentProcess) -> None
 
 def test_reverse_names_lead_to_nodes_then_services_then_the_recursors(agent: AgentProcess) -> None:
     assert dig(agent, "-x", "127.0.0.1").data() == ["host1.node.dc1.consul."]
-    assert dig(agent, "-x", "127.0.1.2").data() == ["web.service.consul."]
+    assert dig(agent, "-x", "127.0.1.2").data() == ["web.service.dc1.consul."]
     assert dig(agent, "-x", "192.0.2.9").data() == ["far.example.test."]
 
 

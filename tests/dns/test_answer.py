@@ -188,6 +188,25 @@ def test_an_address_that_is_neither_ip_nor_name_is_left_out() -> None:
     assert not known(lookup, "db.service.consul", SRV).entries
 
 
+def test_who_gives_the_name_that_is_asked_for_as_its_address_is_found_at_its_node() -> None:
+    lookup = FakeLookup()
+    lookup.services["db"] = (
+        instance("db", 0, address="DB.service.consul."),
+        instance("db", 1, address="db.example.com"),
+    )
+    assert addresses(known(lookup, "db.service.consul")) == ["10.0.0.1"]
+    targets = {entry.answers[0].target for entry in known(lookup, "db.service.consul", SRV).entries}  # type: ignore[union-attr]
+    assert targets == {name_of("n0.node.dc1.consul"), name_of("db.example.com")}
+    assert not addresses(known(lookup, "db.service.dc1.consul"))
+
+
+def test_an_instance_that_gives_the_address_of_its_node_itself_is_named_by_it() -> None:
+    lookup = FakeLookup()
+    lookup.services["web"] = (instance("web", 0, address="10.0.0.1"), instance("web", 1))
+    targets = {entry.answers[0].target for entry in known(lookup, "web.service.consul", SRV).entries}  # type: ignore[union-attr]
+    assert targets == {name_of("0a000001.addr.dc1.consul"), name_of("n1.node.dc1.consul")}
+
+
 def test_connect_asks_for_mesh_capable_instances() -> None:
     lookup = web()
     lookup.connect["web"] = (instance("web-sidecar-proxy", 7, port=21000),)
@@ -230,7 +249,8 @@ def test_ttls_come_from_the_exact_name_then_the_longest_prefix_then_the_star() -
     }
     assert ttls == {"web": 4, "wet": 2, "win": 3, "xy": 1}
     lookup.nodes["n1"] = Node(node="n1", address="10.0.0.2")
-    assert known(lookup, "n1.node.consul", A, settings).entries[0].answers[0].ttl_s == 7
+    for name in ("n1.node.consul", "0a000002.addr.consul"):
+        assert known(lookup, name, A, settings).entries[0].answers[0].ttl_s == 7
 
 
 def test_the_domain_has_an_soa_and_this_agent_as_name_server() -> None:
@@ -276,7 +296,7 @@ def test_reverse_gives_the_node_else_the_services_else_nothing() -> None:
         return [b".".join(e.answers[0].target) for e in found.entries if isinstance(e.answers[0], PointerRecord)]
 
     assert targets("10.0.0.2") == [b"n1.node.dc1.consul"]
-    assert targets("192.168.1.4") == [b"web.service.consul"]
+    assert targets("192.168.1.4") == [b"web.service.dc1.consul"]
     assert asker.reverse(ReverseQuestion(name_of("x.arpa"), "9.9.9.9")) is None
 
 
