@@ -25,6 +25,13 @@ def refuse(config: HttpConfig, method: str, path: str, remote: str) -> None:
         raise HttpError(403, "Access is restricted")
 
 
+def refuse_unprintable(path: str) -> None:
+    """HttpError 400 for a path with control or other characters that nobody sees: they would deceive who reads names and
+    logs. Bytes that are no UTF-8 are seen, as U+FFFD. As Consul's, without its switch."""
+    if not path.encode("utf-8", "surrogateescape").decode("utf-8", "replace").isprintable():
+        raise HttpError(400, "Invalid URL path: it contains unprintable characters")
+
+
 def refuse_foreign_page(method: str, origin: str, host: str) -> None:
     """HttpError 403 for a write that a page of another site made a browser send: it names that site in `Origin`.
 

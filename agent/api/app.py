@@ -96,6 +96,7 @@ async def _edge(request: web.Request, handler: AiohttpHandler) -> web.StreamResp
     try:
         config = request.app[CONTEXT].config()
         access.refuse_foreign_name(request.headers.get("Host", ""), _listener(request), _names(config))
+        access.refuse_unprintable(request.path)
         access.refuse(config.http, request.method, request.path, request.remote or "")
         access.refuse_foreign_page(request.method, request.headers.get("Origin", ""), request.headers.get("Host", ""))
         return await handler(request)

@@ -101,7 +101,8 @@ class Reply(NamedTuple):
         try:
             return json.loads(self.body)
         except ValueError:
-            raise Failure(f"the agent's answer is not JSON: {self.body[:80]!r}") from None
+            start = self.body[:80].decode("utf-8", "backslashreplace")
+            raise Failure(f"the agent's answer is not JSON: {start!r}") from None
 
 
 class _UnixConnection(http.client.HTTPConnection):
