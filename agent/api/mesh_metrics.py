@@ -12,14 +12,15 @@ from typing import Final
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from chowk.connect.control import Report
-from chowk.connect.stats.edges import CLASSES, OTHER, EdgeTotals
+from chowk.connect.control import Report, UpstreamStatus
+from chowk.connect.stats.edges import CLASSES, INBOUND, OTHER, OUTBOUND, EdgeTotals
 from chowk.connect.stats.histogram import BOUNDS_S
 
 EDGES_MAX: Final = 500
 """Edges of one host that have series of their own; each has up to 40."""
 _LABELS: Final = ["service", "direction", "peer", "route"]
 _Key = tuple[str, str, str, str]
+_Way = tuple[str, str, str]
 
 
 class _Sum:
@@ -44,6 +45,7 @@ def mesh_metrics(reports: Iterable[tuple[str, Report]], edges_max: int = EDGES_M
     reasons: dict[tuple[str, str, str], int] = {}
     connections: dict[tuple[str, str, str], list[int]] = {}
     ejections: dict[tuple[str, str], list[int]] = {}
+    carried: dict[_Way, list[int]] = {}
     overflow = 0
     for service, report in reports:
         overflow += report.edges_overflow_total
@@ -64,6 +66,7 @@ def mesh_metrics(reports: Iterable[tuple[str, Report]], edges_max: int = EDGES_M
             counts = connections.setdefault(pair, [0, 0, 0, 0])
             for at, count in enumerate((peer.opened, peer.denied, peer.permitted, peer.failed)):
                 counts[at] += count
+        _carry(carried, edges_max, (service, INBOUND, ""), report)
         for upstream in report.upstreams:
             to = (service, upstream.name)
             if to not in ejections and len(ejections) >= edges_max:
@@ -72,12 +75,22 @@ def mesh_metrics(reports: Iterable[tuple[str, Report]], edges_max: int = EDGES_M
             told = ejections.setdefault(to, [0, 0])
             told[0] += upstream.ejected
             told[1] += upstream.ejections_total
+            _carry(carried, edges_max, (to[0], OUTBOUND, to[1]), upstream)
     yield from _requests(sums)
     yield from _reasons(reasons)
     yield from _connections(connections)
     yield from _ejections(ejections)
+    yield from _bytes(carried)
     text = "Edges and peers that found no series of their own, and were counted under (other)."
     yield CounterMetricFamily("chowk_mesh_series_overflow", text, value=overflow)
+
+
+def _carry(carried: dict[_Way, list[int]], most: int, key: _Way, counted: Report | UpstreamStatus) -> None:
+    if key not in carried and len(carried) >= most:
+        key = (OTHER, key[1], OTHER)
+    told = carried.setdefault(key, [0, 0])
+    told[0] += counted.bytes_sent_total
+    told[1] += counted.bytes_received_total
 
 
 def _requests(sums: dict[_Key, _Sum]) -> Iterator[Metric]:
@@ -132,3 +145,15 @@ def _ejections(ejections: dict[tuple[str, str], list[int]]) -> Iterator[Metric]:
         now.add_metric(key, ejected)
         total.add_metric(key, since_start)
     yield from (now, total)
+
+
+def _bytes(carried: dict[_Way, list[int]]) -> Iterator[Metric]:
+    for at, way in enumerate(("sent", "received")):
+        family = CounterMetricFamily(
+            f"chowk_mesh_{way}_bytes",
+            f"Bytes of content {way} over the mesh, without what TLS adds.",
+            labels=["service", "direction", "upstream"],
+        )
+        for key, counts in sorted(carried.items()):
+            family.add_metric(key, counts[at])
+        yield family

@@ -64,10 +64,30 @@ def _counters(report: Report) -> Report:
         version=0,
         inbound_denied_total=report.inbound_denied_total,
         handshake_failures_total=report.handshake_failures_total,
-        upstreams=tuple(UpstreamStatus(name=u.name, ejections_total=u.ejections_total) for u in report.upstreams),
+        bytes_received_total=report.bytes_received_total,
+        bytes_sent_total=report.bytes_sent_total,
+        upstreams=tuple(_upstream_counters(upstream) for upstream in report.upstreams),
         edges=report.edges,
         peers=report.peers,
         edges_overflow_total=report.edges_overflow_total,
+    )
+
+
+def _upstream_counters(upstream: UpstreamStatus) -> UpstreamStatus:
+    return UpstreamStatus(
+        name=upstream.name,
+        bytes_sent_total=upstream.bytes_sent_total,
+        bytes_received_total=upstream.bytes_received_total,
+        ejections_total=upstream.ejections_total,
+    )
+
+
+def _upstream_sum(a: UpstreamStatus, b: UpstreamStatus) -> UpstreamStatus:
+    return replace(
+        a,
+        bytes_sent_total=a.bytes_sent_total + b.bytes_sent_total,
+        bytes_received_total=a.bytes_received_total + b.bytes_received_total,
+        ejections_total=a.ejections_total + b.ejections_total,
     )
 
 
@@ -80,14 +100,17 @@ def _sum(a: Report, b: Report) -> Report:
     for peer in b.peers:
         peer_key = (peer.direction, peer.peer)
         peers[peer_key] = _peer_sum(peers[peer_key], peer) if peer_key in peers else peer
-    ejections = {each.name: each.ejections_total for each in a.upstreams}
+    upstreams = {each.name: each for each in a.upstreams}
     for upstream in b.upstreams:
-        ejections[upstream.name] = ejections.get(upstream.name, 0) + upstream.ejections_total
+        name = upstream.name
+        upstreams[name] = _upstream_sum(upstreams[name], upstream) if name in upstreams else upstream
     return replace(
         a,
         inbound_denied_total=a.inbound_denied_total + b.inbound_denied_total,
         handshake_failures_total=a.handshake_failures_total + b.handshake_failures_total,
-        upstreams=tuple(UpstreamStatus(name=name, ejections_total=total) for name, total in ejections.items()),
+        bytes_received_total=a.bytes_received_total + b.bytes_received_total,
+        bytes_sent_total=a.bytes_sent_total + b.bytes_sent_total,
+        upstreams=tuple(upstreams.values()),
         edges=tuple(edges.values()),
         peers=tuple(peers.values()),
         edges_overflow_total=a.edges_overflow_total + b.edges_overflow_total,

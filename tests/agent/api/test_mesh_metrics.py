@@ -62,6 +62,8 @@ def test_a_host_whose_labels_leak_has_a_bounded_number_of_series_and_says_so() -
     families = by_name(reports, edges_max=50)
     assert len(families["chowk_mesh_requests"].samples) <= 51
     assert len(families["chowk_mesh_connections_opened"].samples) <= 51
+    assert len(families["chowk_mesh_sent_bytes"].samples) == 40
+    assert len(by_name(reports, edges_max=20)["chowk_mesh_sent_bytes"].samples) == 21
     assert sum(s.value for s in families["chowk_mesh_requests"].samples) == 4000
     (overflow,) = families["chowk_mesh_series_overflow"].samples
     assert overflow.value > 3000
@@ -77,3 +79,17 @@ def test_instances_that_are_left_out_are_counted_by_upstream() -> None:
     (total,) = families["chowk_mesh_ejections"].samples
     assert now.labels == total.labels == {"service": "web", "upstream": "db"}
     assert (now.value, total.value) == (3, 8)
+
+
+def test_bytes_are_told_both_ways_by_upstream() -> None:
+    upstream = UpstreamStatus(name="db", bytes_sent_total=5, bytes_received_total=70)
+    told = Report(
+        proxy_id="p", instance="i", version=1, upstreams=(upstream,), bytes_sent_total=3, bytes_received_total=2
+    )
+    families = by_name([("web", told), ("web", told)])
+
+    def values(name: str) -> dict[tuple[str, str], float]:
+        return {(s.labels["direction"], s.labels["upstream"]): s.value for s in families[name].samples}
+
+    assert values("chowk_mesh_sent_bytes") == {("inbound", ""): 6, ("outbound", "db"): 10}
+    assert values("chowk_mesh_received_bytes") == {("inbound", ""): 4, ("outbound", "db"): 140}

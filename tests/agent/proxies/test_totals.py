@@ -16,11 +16,11 @@ def report(proxy: str = "api-1", instance: str = "a", requests: int = 0) -> Repo
         edges.edge(INBOUND, "web", "default").done(503, 0.01, "overloaded")
     edges.edge(INBOUND, "web", "default").retries += requests
     edges.peer(INBOUND, "web").opened += requests
-    upstream = UpstreamStatus(name="db", ejected=1, ejections_total=requests)
+    upstream = UpstreamStatus(name="db", ejected=1, ejections_total=requests, bytes_sent_total=requests)
     return Report(
         proxy_id=proxy, instance=instance, version=1, edges=edges.totals(), peers=edges.peer_totals(),
         inbound_denied_total=requests, handshake_failures_total=requests, upstreams=(upstream,),
-        inbound_connections_open=5,
+        inbound_connections_open=5, bytes_received_total=requests,
     )  # fmt: skip
 
 
@@ -40,6 +40,7 @@ def test_a_sidecar_that_starts_again_is_counted_on() -> None:
     for name in (
         "chowk_mesh_requests_total", "chowk_mesh_retries_total", "chowk_mesh_refusals_total",
         "chowk_mesh_connections_opened_total", "chowk_mesh_ejections_total", "chowk_mesh_request_duration_seconds_count",
+        "chowk_mesh_sent_bytes_total", "chowk_mesh_received_bytes_total",
     ):  # fmt: skip
         assert total(totals, name) == 7 + 3 + 2 + 1, name
     assert sum(each.inbound_denied_total for _, each in totals.reports()) == 13
