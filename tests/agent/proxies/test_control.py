@@ -11,7 +11,7 @@ import pytest
 
 from chowk.agent.proxies.bypasses import HostBypasses
 from chowk.agent.proxies.control import ControlService
-from chowk.agent.proxies.mesh_view import TOPICS, MeshView
+from chowk.agent.proxies.mesh_view import MeshView
 from chowk.agent.proxies.source import PAUSE_S_MAX, SnapshotSource
 from chowk.agent.proxies.stored import StoredSnapshots
 from chowk.connect.control import ATTACH, REPORT, SIGN_LEAF, Attach, Instruction, Report, SignLeaf
@@ -24,43 +24,10 @@ from chowk.core.requests import SignReply, SignRequest
 from chowk.core.runtime.clock import ManualClock
 from chowk.core.runtime.rpc.connection import RpcConnection
 from chowk.core.runtime.rpc.listener import RpcListener, dial_unix
+from support.stub_views import StubView, StubViews
 
 HOST = Node(node="host1", address="127.0.0.1")
 PROXY = "web-sidecar-proxy"
-
-
-class StubView:
-    """A view that tests fill."""
-
-    def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.ready = False
-        self.generation = 0
-        self.items: dict[str, Any] = {}
-        self.callbacks: list[Callable[[], None]] = []
-
-    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        self.callbacks.append(callback)
-        return lambda: self.callbacks.remove(callback)
-
-    def fill(self, **items: Any) -> None:
-        self.ready, self.items = True, items
-        self.generation += 1
-        for callback in list(self.callbacks):
-            callback()
-
-
-class StubViews(dict[Topic, StubView]):
-    """Views by topic, made on first use."""
-
-    def view(self, topic: Topic) -> StubView:
-        return self.setdefault(topic, StubView(topic))
-
-    def fill_mesh(self) -> None:
-        self.view(Topic(kind=ROOTS)).fill(roots=RootsItem(roots=CARoots(trust_domain="t.consul")))
-        self.view(Topic(kind=INTENTIONS, key="web")).fill()
-        for topic in TOPICS:
-            self.view(topic).fill()
 
 
 class StubServers:

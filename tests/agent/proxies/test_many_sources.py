@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 from chowk.agent.proxies.bypasses import HostBypasses
 from chowk.agent.proxies.mesh_view import TOPICS, MeshView
@@ -16,33 +14,10 @@ from chowk.core.records.node import Node
 from chowk.core.records.resolver import ResolverRedirect, ServiceResolver
 from chowk.core.records.service import ConnectProxy, NodeService, Upstream
 from chowk.core.runtime.clock import ManualClock
+from support.stub_views import StubViews
 
 HOST = Node(node="host1", address="127.0.0.1")
 COUNT = 20
-
-
-class StubView:
-    def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.ready = False
-        self.generation = 0
-        self.items: dict[str, Any] = {}
-        self.callbacks: list[Callable[[], None]] = []
-
-    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        self.callbacks.append(callback)
-        return lambda: self.callbacks.remove(callback)
-
-    def fill(self, **items: Any) -> None:
-        self.ready, self.items = True, items
-        self.generation += 1
-        for callback in list(self.callbacks):
-            callback()
-
-
-class StubViews(dict[Topic, StubView]):
-    def view(self, topic: Topic) -> StubView:
-        return self.setdefault(topic, StubView(topic))
 
 
 class Stage:
