@@ -117,7 +117,8 @@ class RpcConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop: everything under way ends."""
-        reason = f"connection to {self.peer.public_name} lost" + (f": {exc}" if exc else "")
+        why = f": {exc}" if exc else "" if self.peer.pid is None else "; the agent's log says why"
+        reason = f"connection to {self.peer.public_name} lost{why}"
         self._outbox.detach()
         self._closed.set()
         if self._ticker is not None:
