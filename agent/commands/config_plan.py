@@ -17,6 +17,8 @@ from chowk.agent.commands.output import printable
 PLAN = path_of("config", "plan")
 _ASIDE = frozenset(("Kind", "Name"))
 _OF_THE_SERVERS = frozenset(("CreateIndex", "ModifyIndex", "LegacyCreateTime", "LegacyUpdateTime", "Precedence"))
+_SHOWN_EMPTY = frozenset(("MeshGateway", "Expose"))
+"""Blocks that the servers show, as Consul's do, though nobody wrote them."""
 _ABSENT: Any = object()
 
 
@@ -100,7 +102,11 @@ def _text(value: Any) -> str:
 
 def field_changes(old: dict[str, Any], new: dict[str, Any]) -> list[FieldChange]:
     """The values of two forms of one entry that differ, by path. What the servers add by themselves is passed over."""
-    return [change for change in _changes(old, new, "") if change.path not in _ASIDE]
+    return [
+        change
+        for change in _changes(old, new, "")
+        if change.path not in _ASIDE and not (change.path in _SHOWN_EMPTY and not change.old and not change.new)
+    ]
 
 
 def _changes(old: Any, new: Any, path: str) -> Iterator[FieldChange]:

@@ -152,6 +152,8 @@ TWO = {"Match": {"HTTP": {"PathPrefix": "/b"}}, "Destination": {"NumRetries": 1}
          {"Sources": [{"Name": "b", "Action": "allow"}, {"Name": "a", "Action": "deny"}]},
          [FieldChange('Sources["b"].Action', "deny", "allow")]),
         ({"Subsets": {"v1": {}}}, {"Subsets": {}}, [FieldChange("Subsets.v1", {}, None)]),
+        ({}, {"Expose": {}, "MeshGateway": {}}, []),
+        ({"MeshGateway": {}}, {"MeshGateway": {"Mode": "none"}}, [FieldChange("MeshGateway.Mode", None, "none")]),
         ({"Enabled": True}, {"Enabled": False}, [FieldChange("Enabled", True, False)]),
     ],
 )  # fmt: skip
